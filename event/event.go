@@ -1,0 +1,160 @@
+package event
+
+import "time"
+
+// Event is one of the structs of this package. The set is closed, so that a type
+// switch over it can be checked.
+type Event interface{ event() }
+
+// Handler receives events. It is called on the goroutine where the event happened,
+// often that of a call, with no lock held: it must return fast, must not block, and
+// must be safe for concurrent use.
+type Handler func(Event)
+
+// Tee returns a handler that hands each event to all of handlers, in order. nil
+// handlers are left out; with none left Tee returns nil.
+func Tee(handlers ...Handler) Handler {
+	var live []Handler
+	for _, h := range handlers {
+		if h != nil {
+			live = append(live, h)
+		}
+	}
+	switch len(live) {
+	case 0:
+		return nil
+	case 1:
+		return live[0]
+	}
+	return func(e Event) {
+		for _, h := range live {
+			h(e)
+		}
+	}
+}
+
+// State is what a client holds an instance to be.
+type State string
+
+// The states of an instance. Only Eligible ones are picked while there is one.
+const (
+	Connecting State = "connecting" // no connection yet, or a new one is being made
+	Eligible   State = "eligible"   // may be picked
+	Absent     State = "absent"     // gone from a doubted snapshot, but its connection lives: may be picked
+	Overruled  State = "overruled"  // would be ejected, but too many already are: may be picked
+	Ejected    State = "ejected"    // its breaker is open
+	Failed     State = "failed"     // its connection was lost or refused
+)
+
+// InstanceAdded: the source reported an instance that was not in the fleet.
+type InstanceAdded struct {
+	Service  string
+	Instance string // ID
+	Address  string
+	Weight   int
+}
+
+// InstanceRemoved: an instance left the fleet.
+type InstanceRemoved struct {
+	Service  string
+	Instance string
+	Address  string
+	Why      string
+}
+
+// InstanceChanged: an instance went from one state to another.
+type InstanceChanged struct {
+	Service  string
+	Instance string
+	Address  string
+	From, To State
+	Why      string
+}
+
+// InstanceProblem: a registration was skipped or mended because of what is in it.
+type InstanceProblem struct {
+	Service  string
+	Instance string
+	What     string
+}
+
+// AttemptRetried: an attempt failed and another follows.
+type AttemptRetried struct {
+	Service  string
+	Method   string // full method, "/orders.v1.Orders/Get"
+	Instance string // of the attempt that failed; empty if none was picked
+	Attempt  int    // the attempt that failed, from 1
+	Cause    error
+	Wait     time.Duration // until the next attempt starts
+}
+
+// Denial says why a failed attempt was not followed by another.
+type Denial string
+
+// The reasons to deny a retry.
+const (
+	NotIdempotent  Denial = "not idempotent"   // it may have executed and must not run twice
+	BudgetEmpty    Denial = "budget empty"     // retries would be too large a share of the calls
+	AttemptsSpent  Denial = "attempts spent"   // the policy's number of attempts is reached
+	NoTimeLeft     Denial = "no time left"     // another attempt could not end before the deadline
+	ChainStop      Denial = "chain stop"       // the call is itself made under a retried attempt
+	ServerPushback Denial = "server said no"   // the server asked not to be retried
+	NotReplayable  Denial = "stream has begun" // a message was already received or too much was sent
+)
+
+// RetryDenied: an attempt failed in a way that a retry might have mended, and no
+// other follows.
+type RetryDenied struct {
+	Service  string
+	Method   string
+	Instance string
+	Attempt  int
+	Why      Denial
+	Cause    error
+}
+
+// CallRejected: surecall refused a call before anything was sent.
+type CallRejected struct {
+	Service string
+	Method  string
+	Err     error // the *surecall.Rejection
+}
+
+// ServiceBreakerChanged: the breaker of the whole service opened or closed.
+type ServiceBreakerChanged struct {
+	Service string
+	Open    bool
+	Why     string
+}
+
+// SourceDegraded: the source has no answer, or one that is doubted. What it last
+// knew goes on serving.
+type SourceDegraded struct {
+	Service string
+	Err     error
+	Known   int // instances that go on serving
+}
+
+// SourceRecovered: the source answers again and is believed.
+type SourceRecovered struct {
+	Service string
+	After   time.Duration // since SourceDegraded
+}
+
+// ConfigWarning: the configuration is valid but is likely not what was meant.
+type ConfigWarning struct {
+	Service string
+	What    string
+}
+
+func (InstanceAdded) event()         {}
+func (InstanceRemoved) event()       {}
+func (InstanceChanged) event()       {}
+func (InstanceProblem) event()       {}
+func (AttemptRetried) event()        {}
+func (RetryDenied) event()           {}
+func (CallRejected) event()          {}
+func (ServiceBreakerChanged) event() {}
+func (SourceDegraded) event()        {}
+func (SourceRecovered) event()       {}
+func (ConfigWarning) event()         {}
