@@ -124,3 +124,7 @@ func (r Registration) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// MetaIncarnation is the key in an instance's meta under which a server writes the
+// nonce of its present life, so that every client can tell it from the one before.
+const MetaIncarnation = "surecall-incarnation"

@@ -1,0 +1,157 @@
+// Package sharding owns one pick_first child for each endpoint of a load balancing
+// policy: pick_first knows how to connect to one endpoint that may have several
+// addresses, and nothing else here does. A child's transition costs the same however
+// many children there are.
+package sharding
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/pickfirst"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+)
+
+// MaxDials is how many connections are dialled at a time: a client of thousands of
+// instances must not open thousands of sockets, and TLS handshakes, at once.
+const MaxDials = 100
+
+// Children makes children of one policy. Its methods must be called from the
+// policy's own callbacks, which gRPC serialises, with no lock held that Changed takes.
+type Children struct {
+	cc    balancer.ClientConn
+	opts  balancer.BuildOptions
+	gate  gate
+	build balancer.Builder
+}
+
+// New returns Children that connect through cc.
+func New(cc balancer.ClientConn, opts balancer.BuildOptions) *Children {
+	return &Children{cc: cc, opts: opts, build: balancer.Get(pickfirst.Name), gate: gate{limit: MaxDials}}
+}
+
+// Changed is told a child's new state and, in TRANSIENT_FAILURE, why. It is called
+// with the child's lock held and must not call the child's methods.
+type Changed func(s connectivity.State, err error)
+
+// Slot holds the connection of one endpoint while there is one. The zero value is empty.
+type Slot struct{ ready atomic.Pointer[readyConn] }
+
+type readyConn struct{ balancer.SubConn }
+
+// SubConn returns the connection, or nil. It is one atomic load.
+func (s *Slot) SubConn() balancer.SubConn {
+	if r := s.ready.Load(); r != nil {
+		return r.SubConn
+	}
+	return nil
+}
+
+// Child makes and keeps the connection to one endpoint.
+type Child struct {
+	slot    *Slot
+	parent  *Children
+	policy  balancer.Balancer
+	changed Changed
+
+	mu    sync.Mutex // a leaf: nothing is called with it held
+	state connectivity.State
+}
+
+// Add starts a child for ep, which fills slot. It begins to connect at once, or when
+// its turn comes.
+func (c *Children) Add(ep resolver.Endpoint, slot *Slot, changed Changed) *Child {
+	child := &Child{slot: slot, parent: c, changed: changed, state: connectivity.Connecting}
+	child.policy = c.build.Build(&childConn{ClientConn: c.cc, child: child}, c.opts)
+	child.Update(ep)
+	return child
+}
+
+// Update hands the child its endpoint anew. Its connection stays if its address does.
+func (c *Child) Update(ep resolver.Endpoint) {
+	// pick_first refuses only an endpoint without addresses, and reports that as a
+	// transition too.
+	_ = c.policy.UpdateClientConnState(balancer.ClientConnState{
+		ResolverState: resolver.State{Endpoints: []resolver.Endpoint{ep}},
+	})
+}
+
+// Close ends the child. Calls in flight on its connection finish.
+func (c *Child) Close() {
+	c.slot.ready.Store(nil)
+	c.policy.Close()
+}
+
+// childConn is the ClientConn that pick_first sees.
+type childConn struct {
+	balancer.ClientConn
+	child *Child
+}
+
+// NewSubConn learns which connection is the child's, and holds back its dials.
+func (c *childConn) NewSubConn(addrs []resolver.Address, opts balancer.NewSubConnOptions) (balancer.SubConn, error) {
+	sc := &subConn{child: c.child, listener: opts.StateListener}
+	opts.StateListener = sc.stateChanged
+	raw, err := c.ClientConn.NewSubConn(addrs, opts)
+	if err != nil {
+		return nil, err
+	}
+	sc.SubConn = raw
+	return sc, nil
+}
+
+// UpdateState takes the child's state; its picker is not used, because ours picks
+// the connection itself.
+func (c *childConn) UpdateState(s balancer.State) {
+	var err error
+	if s.ConnectivityState == connectivity.TransientFailure {
+		if _, err = s.Picker.Pick(balancer.PickInfo{}); err == nil {
+			err = errors.New("connection failed")
+		}
+	}
+	c.child.mu.Lock()
+	c.child.state = s.ConnectivityState
+	c.child.mu.Unlock()
+	c.child.changed(s.ConnectivityState, err)
+}
+
+// subConn is a connection as pick_first sees it.
+type subConn struct {
+	balancer.SubConn
+	child    *Child
+	listener func(balancer.SubConnState)
+	turn     turn // guarded by the gate
+}
+
+func (s *subConn) stateChanged(state balancer.SubConnState) {
+	if state.ConnectivityState == connectivity.Ready {
+		s.child.slot.ready.Store(&readyConn{s.SubConn})
+	} else if r := s.child.slot.ready.Load(); r != nil && r.SubConn == s.SubConn {
+		s.child.slot.ready.CompareAndSwap(r, nil)
+	}
+	if state.ConnectivityState != connectivity.Connecting {
+		s.child.parent.gate.leave(s)
+	}
+	s.listener(state)
+
+	// pick_first waits in IDLE, after a lost connection, for somebody to call. Its
+	// lock was held when it said so; it is not any more.
+	s.child.mu.Lock()
+	idle := s.child.state == connectivity.Idle
+	s.child.mu.Unlock()
+	if idle && state.ConnectivityState != connectivity.Shutdown {
+		s.child.policy.ExitIdle()
+	}
+}
+
+// Connect dials, at once or when a place is free.
+func (s *subConn) Connect() { s.child.parent.gate.enter(s) }
+
+// Shutdown closes the connection, gracefully, or gives up waiting for a place.
+func (s *subConn) Shutdown() {
+	s.child.parent.gate.leave(s)
+	s.SubConn.Shutdown()
+}
