@@ -1,0 +1,48 @@
+// Package retry holds what decides whether an attempt is followed by another: how
+// many ([Policy]), how long apart ([Policy.Delay], [Pushback]), how many of all calls
+// ([Budget]), and for which methods ([LookupIdempotency]).
+//
+// The order in which they are asked is the caller's:
+//
+//	attempt failed
+//	      │
+//	      ▼
+//	never executed? ──no──▶ idempotent, and its code in Codes? ──no──▶ over
+//	      │ yes                       │ yes
+//	      ▼                           ▼
+//	attempts left? ─▶ no "stop" from the server? ─▶ time left? ─▶ budget? ──no──▶ over
+//	                                                                │ yes
+//	                                                                ▼
+//	                                       wait: pushback, or nothing the first time,
+//	                                       or Delay; then another instance
+//
+// # Defaults
+//
+//	field                     default      source
+//	Policy.MaxAttempts        3            Finagle, and Envoy's common num_retries 2
+//	Policy.BaseDelay          25 ms        Envoy's retry_back_off base_interval
+//	Policy.MaxDelay           1 s          within gRPC A6's usual maxBackoff
+//	Policy.Multiplier         2            gRPC A6, Envoy
+//	Policy.Codes              UNAVAILABLE  gRPC A6: the one code that means "try again"
+//	BudgetPolicy.Ratio        0.2          Finagle, Linkerd: retries add a fifth at most
+//	BudgetPolicy.PerSecond    10           Finagle, Linkerd: so that rare calls are retried
+//	BudgetPolicy.MinCapacity  10           one second of PerSecond
+//
+// # The budget
+//
+// A budget is a token bucket that one client shares among its retries and hedges.
+// Every call puts Ratio of a token in, time puts PerSecond in, and a retry takes one
+// out. It holds at most what came in during the last second, so that a quiet night
+// does not save up for a storm:
+//
+//	capacity = max(MinCapacity, PerSecond×1 s + Ratio×calls of the last second)
+//
+// In any stretch of time, then, there are at most
+//
+//	capacity at its beginning + PerSecond×length + Ratio×calls in it
+//
+// retries: with the defaults and 1,000 calls per second, about 210 per second, whatever
+// fails.
+//
+// The package starts no goroutine and reads no clock.
+package retry
