@@ -141,6 +141,21 @@ type SourceRecovered struct {
 	After   time.Duration // since SourceDegraded
 }
 
+// RegistrationDegraded: a server's own registration cannot be kept alive; unless that
+// ends, callers will find it no more once its time to live is over.
+type RegistrationDegraded struct {
+	Service  string
+	Instance string
+	Err      error
+}
+
+// RegistrationRecovered: the registration is kept alive again.
+type RegistrationRecovered struct {
+	Service  string
+	Instance string
+	After    time.Duration // since RegistrationDegraded
+}
+
 // ConfigWarning: the configuration is valid but is likely not what was meant.
 type ConfigWarning struct {
 	Service string
@@ -157,4 +172,6 @@ func (CallRejected) event()          {}
 func (ServiceBreakerChanged) event() {}
 func (SourceDegraded) event()        {}
 func (SourceRecovered) event()       {}
+func (RegistrationDegraded) event()  {}
+func (RegistrationRecovered) event() {}
 func (ConfigWarning) event()         {}

@@ -1,0 +1,231 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	dialTimeout  = 3 * time.Second
+	writeTimeout = 3 * time.Second  // of a write whose caller set no deadline
+	readTimeout  = 10 * time.Second // of a read that does not block: 7 s rpc_hold_timeout and margin
+)
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+func networkDial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	return d.DialContext(ctx, network, address)
+}
+
+// agent is a client of one Consul agent.
+type agent struct {
+	endpoint
+	api       *api.Client
+	transport *http.Transport
+}
+
+// newAgent builds the client; the only I/O is reading the token and TLS files. dial
+// nil means the network.
+//
+// The client of Consul ignores TLS settings next to an own http.Client, and replaces
+// that for unix sockets by one whose dial ignores its context. So both are done here.
+func newAgent(e endpoint, dial dialFunc) (*agent, error) {
+	if dial == nil {
+		dial = networkDial
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dial,
+		TLSHandshakeTimeout:   5 * time.Second,
+		MaxIdleConnsPerHost:   4,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ForceAttemptHTTP2:     true,
+	}
+	if e.socket != "" {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx, "unix", e.socket)
+		}
+	}
+	tlsConfig, err := api.SetupTLSConfig(&e.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("discovery/consul: TLS: %w", err)
+	}
+	transport.TLSClientConfig = tlsConfig
+	token, err := e.token()
+	if err != nil {
+		return nil, err
+	}
+	config := &api.Config{
+		Address:    e.host,
+		Scheme:     e.Scheme,
+		PathPrefix: e.prefix,
+		HttpClient: &http.Client{Transport: &decorator{next: transport, endpoint: e}},
+		Token:      token,
+		Namespace:  e.Namespace,
+		Partition:  e.Partition,
+	}
+	if e.Username != "" || e.Password != "" {
+		config.HttpAuth = &api.HttpBasicAuth{Username: e.Username, Password: e.Password}
+	}
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, fmt.Errorf("discovery/consul: %w", e.scrub(err))
+	}
+	return &agent{endpoint: e, api: client, transport: transport}, nil
+}
+
+// token returns the token to use now.
+func (e endpoint) token() (string, error) {
+	if e.TokenFile == "" {
+		return e.Token, nil
+	}
+	data, err := os.ReadFile(e.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("discovery/consul: TokenFile: %w", err)
+	}
+	if token := strings.TrimSpace(string(data)); token != "" {
+		return token, nil
+	}
+	return e.Token, nil
+}
+
+type tagsKey struct{}
+
+// withTags makes requests of ctx ask for all of tags: a raw query of Consul's client
+// has no room for more than one.
+func withTags(ctx context.Context, tags []string) context.Context {
+	if len(tags) == 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, tagsKey{}, tags)
+}
+
+// decorator sets on each request what Consul's client cannot: the current token and
+// the tags. It takes out the namespace and partition called default, which Consul's
+// community edition answers with 400.
+type decorator struct {
+	next     http.RoundTripper
+	endpoint endpoint
+}
+
+func (d *decorator) RoundTrip(r *http.Request) (*http.Response, error) {
+	token, err := d.endpoint.token()
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	if token != "" {
+		r.Header.Set("X-Consul-Token", token)
+	}
+	params := r.URL.Query()
+	for _, name := range []string{"ns", "partition"} {
+		if params.Get(name) == "default" {
+			params.Del(name)
+		}
+	}
+	if tags, ok := r.Context().Value(tagsKey{}).([]string); ok {
+		params["tag"] = tags
+	}
+	r.URL.RawQuery = params.Encode()
+	return d.next.RoundTrip(r)
+}
+
+// bounded gives ctx the timeout unless it has a deadline already.
+func bounded(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// scrub makes err fit to be shown: the agent instead of a long URL, and no secret,
+// whatever a proxy echoes.
+func (e endpoint) scrub(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		if errors.Is(request.Err, context.DeadlineExceeded) {
+			err = fmt.Errorf("agent %s gives no answer: %w", e.name(), context.DeadlineExceeded)
+		} else {
+			err = fmt.Errorf("agent %s: %w", e.name(), request.Err)
+		}
+	}
+	text := err.Error()
+	token, _ := e.token()
+	shown := text
+	for _, secret := range []string{token, e.Token, e.Password} {
+		if secret != "" {
+			shown = strings.ReplaceAll(shown, secret, "***")
+		}
+	}
+	if shown == text {
+		return err
+	}
+	var status api.StatusError
+	if errors.As(err, &status) {
+		return api.StatusError{Code: status.Code, Body: shown}
+	}
+	return errors.New(shown)
+}
+
+// permanentTexts are the errors of a query that no waiting mends, which Consul
+// reports as 500 like any passing trouble.
+var permanentTexts = []string{
+	"no match found, expected", // a filter's syntax
+	"Selector",                 // a filter's unknown field
+	"Failed to create boolean expression evaluator",
+	"No path to datacenter",
+	"sameness group",
+}
+
+// permanent reports whether err is the fault of the query, the token or the
+// configuration. Such a query is repeated as well, but slowly: all of these can be
+// mended on Consul's side.
+func permanent(err error) bool {
+	var status api.StatusError
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch status.Code {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		return true
+	}
+	for _, text := range permanentTexts {
+		if strings.Contains(status.Body, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// notFound reports whether the agent does not know what the request names.
+func notFound(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
+}
+
+// pinned returns a client of the same agent over one connection of its own, that stays
+// with the agent it reaches first.
+func (a *agent) pinned(dial dialFunc, patience time.Duration) (*agent, error) {
+	if dial == nil {
+		dial = networkDial
+	}
+	own, err := newAgent(a.endpoint, (&pin{dial: dial, patience: patience}).DialContext)
+	if err != nil {
+		return nil, err
+	}
+	own.transport.MaxConnsPerHost = 1
+	own.transport.IdleConnTimeout = 0 // the heart-beat keeps it in use
+	return own, nil
+}

@@ -1,0 +1,15 @@
+package consul
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/surecall/surecall/discovery"
+)
+
+// sameInstance compares all that a user can see of an instance.
+func sameInstance(a, b discovery.Instance) bool {
+	return a.ID == b.ID && a.Incarnation == b.Incarnation && a.Service == b.Service && a.Address == b.Address &&
+		a.Weight == b.Weight && a.Region == b.Region && a.Zone == b.Zone && a.ServerName == b.ServerName &&
+		a.Health == b.Health && slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Meta, b.Meta)
+}

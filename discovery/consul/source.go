@@ -1,0 +1,205 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/surecall/surecall/discovery"
+)
+
+// Source finds instances in Consul and puts some into it. It is a [discovery.Source],
+// a [discovery.Registrar] and a [discovery.Explainer], safe for concurrent use. Make
+// one with [New] or [Shared].
+type Source struct {
+	config Config
+	hub    *hub
+	shared bool
+	closed chan struct{}
+
+	mu     sync.Mutex
+	ended  bool
+	leases map[*lease]struct{}
+}
+
+var (
+	_ discovery.Source    = (*Source)(nil)
+	_ discovery.Registrar = (*Source)(nil)
+	_ discovery.Explainer = (*Source)(nil)
+)
+
+var errClosed = errors.New("discovery/consul: the source is closed")
+
+// New returns a Source with a connection of its own. It does no network I/O: whether the
+// agent answers shows in the first snapshot.
+func New(c Config) (*Source, error) { return open(c, nil) }
+
+func open(c Config, dial dialFunc) (*Source, error) {
+	e, err := c.resolve()
+	if err != nil {
+		return nil, err
+	}
+	h, err := newHub(e, dial, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newSource(c, h, false), nil
+}
+
+func newSource(c Config, h *hub, shared bool) *Source {
+	return &Source{config: c, hub: h, shared: shared, closed: make(chan struct{}), leases: make(map[*lease]struct{})}
+}
+
+// String describes the source without any secret.
+func (s *Source) String() string { return "consul at " + s.hub.agent.name() }
+
+// Watch implements [discovery.Source]. All calls with the same query share one watch of
+// the agent; a late one gets the current snapshot at once. While the agent gives no
+// answer, a late or slow one gets the last set it gave, doubted.
+func (s *Source) Watch(ctx context.Context, q discovery.Query, update func(discovery.Snapshot)) error {
+	q, err := s.hub.agent.normalize(q)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-s.closed:
+		return errClosed
+	default:
+	}
+	w, err := s.hub.acquire(q)
+	if err != nil {
+		return err
+	}
+	defer s.hub.release(w)
+	return w.serve(ctx, s.closed, update)
+}
+
+// Close ends all watches, whose Watch calls then return an error, and the heart-beats
+// of leases that were not released: their registrations expire. It returns when
+// nothing of the source runs any more; only watches of a [Shared] source linger.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	first := !s.ended
+	s.ended = true
+	leases := make([]*lease, 0, len(s.leases))
+	for l := range s.leases {
+		leases = append(leases, l)
+	}
+	s.mu.Unlock()
+	if !first {
+		return nil
+	}
+	close(s.closed)
+	for _, l := range leases {
+		l.abandon()
+	}
+	if s.shared {
+		table.drop(s.hub)
+		return nil
+	}
+	s.hub.close()
+	return nil
+}
+
+// forget drops a lease that was released.
+func (s *Source) forget(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leases, l)
+}
+
+// hub is the client of one agent and the watches on it.
+type hub struct {
+	agent  *agent
+	dial   dialFunc
+	linger time.Duration // how long a watch outlives its last user
+
+	mu      sync.Mutex
+	closed  bool
+	watches map[string]*watch
+
+	refs int // sources that share it; guarded by table.mu
+}
+
+func newHub(e endpoint, dial dialFunc, linger time.Duration) (*hub, error) {
+	a, err := newAgent(e, dial)
+	if err != nil {
+		return nil, err
+	}
+	return &hub{agent: a, dial: dial, linger: linger, watches: make(map[string]*watch)}, nil
+}
+
+// acquire returns the watch of q, started if it is the first.
+func (h *hub) acquire(q discovery.Query) (*watch, error) {
+	key := queryKey(q)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errClosed
+	}
+	w := h.watches[key]
+	if w == nil {
+		w = startWatch(h.agent, q)
+		h.watches[key] = w
+	}
+	if w.linger != nil {
+		w.linger.Stop()
+		w.linger = nil
+	}
+	w.users++
+	return w, nil
+}
+
+// release ends the watch with its last user: at once and awaited, or after the linger.
+func (h *hub) release(w *watch) {
+	h.mu.Lock()
+	w.users--
+	if w.users == 0 && h.linger > 0 && !h.closed {
+		w.linger = time.AfterFunc(h.linger, func() { h.expire(w) })
+		h.mu.Unlock()
+		return
+	}
+	last := w.users == 0
+	if last {
+		h.forget(w)
+	}
+	h.mu.Unlock()
+	if last {
+		w.stop()
+	}
+}
+
+// expire ends a watch that nobody came back to.
+func (h *hub) expire(w *watch) {
+	h.mu.Lock()
+	unused := w.users == 0
+	if unused {
+		h.forget(w)
+	}
+	h.mu.Unlock()
+	if unused {
+		w.stop()
+		table.sweep(h)
+	}
+}
+
+// forget takes w out of the table. It requires h.mu.
+func (h *hub) forget(w *watch) {
+	if key := queryKey(w.query); h.watches[key] == w {
+		delete(h.watches, key)
+	}
+}
+
+// close ends all watches and waits for them.
+func (h *hub) close() {
+	h.mu.Lock()
+	h.closed = true
+	watches := h.watches
+	h.watches = nil
+	h.mu.Unlock()
+	for _, w := range watches {
+		w.stop()
+	}
+	h.agent.transport.CloseIdleConnections()
+}
