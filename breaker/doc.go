@@ -29,13 +29,13 @@
 //
 //	Policy field         default  source
 //	ConsecutiveFailures  5        Finagle's failure accrual, Envoy's consecutive_5xx
-//	FailureRatio         0.5      gRFC A50 (failure percentage), gobreaker's readme (0.6)
-//	MinRequests          20       between Envoy (100 per 30 s) and resilience4j's small windows
-//	Window               10 s     gRFC A50 and Envoy: interval
+//	FailureRatio         0.5      resilience4j, Kitex
+//	MinRequests          20       Kratos; Envoy and gRFC A50 want 50
+//	Window               10 s     Envoy, gRFC A50, go-zero, Kitex
 //	Ejection             5 s      Finagle's first markDeadFor
-//	MaxEjection          60 s     between Finagle (5 min) and what an operator waits for
+//	MaxEjection          60 s     Linkerd; Finagle and Envoy wait up to 5 min
 //	Jitter               0.2      gRPC's connection backoff
-//	StepBack             30 s     gRFC A50: the multiplier falls while an address stays in
+//	StepBack             30 s     gRFC A50 steps back too, each 10 s
 //	MaxEjectedRatio      0.5      panic threshold of Envoy and Finagle
 //
 // # The service breaker

@@ -14,22 +14,22 @@ type Policy struct {
 	ConsecutiveFailures int
 
 	// FailureRatio is the share of failures in Window, RatioFailure included, that
-	// ejects, in 0…1. Default 0.5 (gRFC A50).
+	// ejects, in 0…1. Default 0.5 (resilience4j, Kitex).
 	FailureRatio float64
 
 	// MinRequests is how many attempts Window must hold for FailureRatio to be
-	// judged. Default 20.
+	// judged. Default 20 (Kratos).
 	MinRequests int
 
 	// Window is how far back FailureRatio looks; it rolls in ten steps. Default 10s
-	// (gRFC A50).
+	// (Envoy, gRFC A50).
 	Window time.Duration
 
 	// Ejection is how long the first ejection lasts; each further one lasts twice as
 	// long as the one before, up to MaxEjection. Default 5s (Finagle).
 	Ejection time.Duration
 
-	// MaxEjection bounds an ejection before Jitter. Default 60s.
+	// MaxEjection bounds an ejection before Jitter. Default 60s (Linkerd).
 	MaxEjection time.Duration
 
 	// Jitter spreads each ejection evenly over ± this share of it, in 0…1, so that
@@ -37,7 +37,8 @@ type Policy struct {
 	Jitter float64
 
 	// StepBack is how long the breaker must stay closed to undo one doubling of
-	// Ejection. Default 30s (gRFC A50).
+	// Ejection. Default 30s (gRFC A50
+	// steps back as well, each 10s).
 	StepBack time.Duration
 
 	// MaxEjectedRatio is the most of the connected instances that may be ejected, in

@@ -19,11 +19,11 @@
 // # Defaults
 //
 //	field                     default      source
-//	Policy.MaxAttempts        3            Finagle, and Envoy's common num_retries 2
-//	Policy.BaseDelay          25 ms        Envoy's retry_back_off base_interval
-//	Policy.MaxDelay           1 s          within gRPC A6's usual maxBackoff
-//	Policy.Multiplier         2            gRPC A6, Envoy
-//	Policy.Codes              UNAVAILABLE  gRPC A6: the one code that means "try again"
+//	Policy.MaxAttempts        3            resilience4j; as many as Kitex and failsafe-go
+//	Policy.BaseDelay          25 ms        Envoy, Linkerd
+//	Policy.MaxDelay           1 s          gRFC A6's example
+//	Policy.Multiplier         2            gRFC A6, Envoy
+//	Policy.Codes              UNAVAILABLE  gRFC A6: the one code that means "try again"
 //	BudgetPolicy.Ratio        0.2          Finagle, Linkerd: retries add a fifth at most
 //	BudgetPolicy.PerSecond    10           Finagle, Linkerd: so that rare calls are retried
 //	BudgetPolicy.MinCapacity  10           one second of PerSecond

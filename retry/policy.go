@@ -13,7 +13,7 @@ import (
 // is each zero field.
 type Policy struct {
 	// MaxAttempts is how many attempts a call makes at most, the first included; 1
-	// means no retry. Default 3 (Finagle).
+	// means no retry. Default 3 (resilience4j, Kitex).
 	MaxAttempts int
 
 	// BaseDelay bounds the first delay: see Delay. Default 25ms (Envoy).
