@@ -1,0 +1,182 @@
+package balancer
+
+import (
+	"context"
+	"strconv"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/surecall/surecall/breaker"
+)
+
+// The metadata in which a server of package lifecycle tells that it refused an
+// attempt before executing it: the request carries the attempt's own ID, the trailer
+// returns it. A server further down the chain cannot know the ID.
+const (
+	attemptIDKey  = "surecall-attempt-id"
+	unexecutedKey = "surecall-unexecuted"
+)
+
+// Attempt is one try of a call on one instance. It travels as the context of that try:
+// the picker reads from it what the call has tried and writes into it what it chose.
+//
+// gRPC may pick more than once for an attempt (a transparent retry): each pick takes
+// the place of the one before, which it releases. An Attempt is used by one goroutine
+// at a time, as gRPC's own stream is.
+type Attempt struct {
+	context.Context
+
+	// Set by whoever makes the attempt.
+	Fleet        *Fleet
+	Prior        *Attempt // the attempt before it, of the same call
+	Retryable    bool     // another attempt may follow: may be an ejected instance's trial
+	Stream       bool     // never a trial; its length is no latency
+	WaitForReady bool     // waits rather than being refused
+	Rotate       bool     // the service breaker's trial: whose turn it is, eligible or not
+
+	// Written by the picker.
+	instance *Instance
+	replaced *replaced
+	breaker  *breaker.Instance
+	word     uint64 // the breaker's, at the pick
+	trial    breaker.Trial
+	picked   int64 // when, on the fleet's clock
+	started  bool  // counted in flight
+	judged   bool
+	sent     bool // a stream was created: the server may have executed the call
+	err      error
+	trailer  metadata.MD
+	id       string
+	done     func(balancer.DoneInfo)
+}
+
+// replaced is an instance that an earlier pick of the same attempt chose.
+type replaced struct {
+	instance *Instance
+	next     *replaced
+}
+
+type attemptKey struct{}
+
+// Value returns the attempt itself to the picker, and all else from the caller's
+// context.
+func (a *Attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// Instance returns the instance that was picked, or nil.
+func (a *Attempt) Instance() *Instance { return a.instance }
+
+// Executed reports whether the instance may have executed the attempt: a stream was
+// created, and the server did not say that it refused the call unexecuted.
+func (a *Attempt) Executed() bool {
+	if !a.sent {
+		return false
+	}
+	if a.id == "" {
+		return true
+	}
+	mark := a.trailer[unexecutedKey]
+	return len(mark) != 1 || mark[0] != a.id
+}
+
+// Trailer returns the trailer of the attempt's last pick, once it is over.
+func (a *Attempt) Trailer() metadata.MD { return a.trailer }
+
+// DoneErr returns the error with which gRPC ended the stream, which can be nil
+// although the attempt failed.
+func (a *Attempt) DoneErr() error { return a.err }
+
+// tried reports whether this call has been on i.
+func (a *Attempt) tried(i *Instance) bool {
+	for p := a; p != nil; p = p.Prior {
+		if p != a && p.instance == i {
+			return true
+		}
+		for r := p.replaced; r != nil; r = r.next {
+			if r.instance == i {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// begin enters a pick. It returns what gRPC has to be told.
+func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, now int64) balancer.PickResult {
+	a.instance, a.trial, a.picked = i, trial, now
+	if a.breaker = i.breaker.Load(); a.breaker != nil {
+		a.word = a.breaker.Word()
+	}
+	a.started, a.judged, a.sent, a.err, a.trailer = true, false, false, nil, nil
+	if a.Stream {
+		i.streams.Add(1)
+	} else if i.inFlight.Add(1) == 1 {
+		i.latency.progress.Store(now)
+	}
+	if a.done == nil {
+		a.done = a.finished
+	}
+	result := balancer.PickResult{SubConn: sc, Done: a.done}
+	if i.info.Load().Lifecycle {
+		a.id = strconv.FormatUint(a.Fleet.random(), 36)
+		result.Metadata = metadata.MD{attemptIDKey: {a.id}}
+	}
+	return result
+}
+
+// replace makes room for another pick of the same attempt.
+func (a *Attempt) replace() {
+	if a.instance == nil {
+		return
+	}
+	a.release()
+	a.Judge(breaker.Ignored)
+	a.replaced = &replaced{a.instance, a.replaced}
+	a.instance, a.id = nil, ""
+}
+
+// finished is gRPC's Done. A pick whose connection was gone (the zero DoneInfo) never
+// happened: the instance was not tried.
+func (a *Attempt) finished(info balancer.DoneInfo) {
+	a.release()
+	if info.Err == nil && !info.BytesSent {
+		a.Judge(breaker.Ignored)
+		a.instance, a.id = nil, ""
+		return
+	}
+	a.sent, a.err, a.trailer = info.BytesSent, info.Err, info.Trailer
+}
+
+func (a *Attempt) release() {
+	if !a.started {
+		return
+	}
+	a.started = false
+	if a.Stream {
+		a.instance.streams.Add(-1)
+	} else {
+		a.instance.inFlight.Add(-1)
+	}
+}
+
+// Picked returns when the instance was picked, on the fleet's clock.
+func (a *Attempt) Picked() int64 { return a.picked }
+
+// Judge tells the instance's breaker what the attempt's end means for it, once per
+// pick; later calls do nothing.
+func (a *Attempt) Judge(v breaker.Verdict) {
+	if a.judged || a.instance == nil || a.breaker == nil {
+		return
+	}
+	a.judged = true
+	if a.trial != (breaker.Trial{}) {
+		a.trial.Done(v)
+		return
+	}
+	a.breaker.Record(a.word, v)
+}

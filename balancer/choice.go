@@ -1,0 +1,166 @@
+package balancer
+
+import (
+	"math"
+	"slices"
+	"sync/atomic"
+)
+
+// Choice is how one instance is chosen among the eligible ones. The set is closed:
+// [LeastLoaded] and [RoundRobin].
+type Choice interface {
+	String() string
+	// prepare is called off the hot path, for each new set of candidates.
+	prepare(f *Fleet, candidates []candidate) chooser
+}
+
+// chooser chooses one candidate for an attempt, or none if it meets only ones that
+// cannot be picked in a bounded number of draws. It is safe for concurrent use.
+type chooser interface {
+	choose(a *Attempt, now int64) *candidate
+}
+
+// candidate is an instance that was eligible when the picker was built.
+type candidate struct {
+	*Instance
+	relative float64 // weight ÷ mean weight
+}
+
+// The choices.
+var (
+	// LeastLoaded samples two instances in proportion to weight and takes the less
+	// loaded one. Load is (in-flight ÷ weight + 1) × latency estimate.
+	LeastLoaded Choice = leastLoaded{}
+	// RoundRobin takes instances in turn, each as often as its weight says, spread as
+	// evenly as can be (smooth weighted round robin). It does not look at load.
+	RoundRobin Choice = roundRobin{}
+)
+
+const (
+	// maxDraws bounds how many ineligible instances a choice may meet before it gives
+	// up and the picker scans.
+	maxDraws = 8
+	// maxRedraws bounds how often the second sample is drawn again because it is the first.
+	maxRedraws = 4
+	// band is how much lower the second sample's load must be to win. With none, the
+	// second would win half of the ties and undo the weights. Chosen by simulation:
+	// TestLeastLoadedWeights states what it keeps to.
+	band = 0.85
+)
+
+type leastLoaded struct{}
+
+func (leastLoaded) String() string { return "least loaded" }
+
+func (leastLoaded) prepare(f *Fleet, candidates []candidate) chooser {
+	weights := make([]float64, len(candidates))
+	for i := range candidates {
+		weights[i] = candidates[i].relative
+	}
+	return &leastLoadedChooser{f, candidates, newAlias(weights)}
+}
+
+type leastLoadedChooser struct {
+	fleet      *Fleet
+	candidates []candidate
+	table      alias
+}
+
+func (c *leastLoadedChooser) choose(a *Attempt, now int64) *candidate {
+	draws := 0
+	first := c.draw(a, now, &draws)
+	if first == nil || len(c.candidates) == 1 {
+		return first
+	}
+	for range maxRedraws {
+		second := c.draw(a, now, &draws)
+		if second == nil {
+			break
+		}
+		if second == first {
+			continue
+		}
+		median := c.fleet.median.get()
+		if second.load(now, second.relative, median) < band*first.load(now, first.relative, median) {
+			return second
+		}
+		break
+	}
+	return first
+}
+
+// draw samples candidates until one can be picked for a and, if in slow start, is
+// accepted.
+func (c *leastLoadedChooser) draw(a *Attempt, now int64, draws *int) *candidate {
+	for ; *draws < maxDraws; *draws++ {
+		i := &c.candidates[c.table.draw(c.fleet.random())]
+		if i.eligible() && !a.tried(i.Instance) && c.fleet.rampedUp(i.Instance, now) {
+			return i
+		}
+	}
+	return nil
+}
+
+type roundRobin struct{}
+
+func (roundRobin) String() string { return "round robin" }
+
+func (roundRobin) prepare(f *Fleet, candidates []candidate) chooser {
+	c := &roundRobinChooser{fleet: f, candidates: candidates, upTo: make([]float64, len(candidates))}
+	sum, equal := 0.0, true
+	for i := range candidates {
+		sum += candidates[i].relative
+		c.upTo[i] = sum
+		equal = equal && candidates[i].relative == candidates[0].relative
+	}
+	for i := range c.upTo {
+		c.upTo[i] /= sum
+	}
+	c.step = (math.Sqrt(5) - 1) / 2
+	if equal {
+		c.step = 1 / float64(len(candidates))
+	}
+	c.turn.Store(f.random() >> 40) // clients that start together must not march in step
+	return c
+}
+
+// roundRobinChooser lays the instances side by side on a line of length 1, each as
+// wide as its share, and walks it in steps of the golden ratio, wrapping around: no
+// other step visits every stretch of the line so evenly (its discrepancy is
+// logarithmic). Equal shares are walked in steps of one share, which is plain rotation.
+type roundRobinChooser struct {
+	fleet      *Fleet
+	candidates []candidate
+	upTo       []float64 // where each one's stretch ends
+	step       float64
+	turn       atomic.Uint64
+}
+
+func (c *roundRobinChooser) choose(a *Attempt, now int64) *candidate {
+	for range maxDraws {
+		turn := c.turn.Add(1)
+		_, point := math.Modf((float64(turn%(1<<40)) + 0.5) * c.step)
+		at, _ := slices.BinarySearch(c.upTo, point)
+		i := &c.candidates[min(at, len(c.candidates)-1)]
+		if i.eligible() && !a.tried(i.Instance) && c.fleet.rampedUp(i.Instance, now) {
+			return i
+		}
+	}
+	return nil
+}
+
+// rampedUp decides whether a sample of i is accepted: always, unless it is in slow
+// start, then with the probability that its ramp has reached.
+func (f *Fleet) rampedUp(i *Instance, now int64) bool {
+	start := i.rampStart.Load()
+	if start == 0 {
+		return true
+	}
+	p := &f.config.Load().Policy
+	done := float64(now-start) / float64(p.SlowStart)
+	if done >= 1 {
+		i.rampStart.CompareAndSwap(start, 0)
+		return true
+	}
+	return f.chance() < max(p.SlowStartFrom, done)
+}

@@ -1,0 +1,360 @@
+package balancer
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/endpoint"
+)
+
+// linger is how long the state of an instance outlives its place in the source: a
+// longer absence than any restart, and than Consul's own anti-entropy.
+const linger = 10 * time.Minute
+
+// Config is what a client gives its fleet. The policies must be valid.
+type Config struct {
+	Service string
+	Policy  Policy
+	// Breaker is the instances' breaker; nil: none.
+	Breaker *breaker.Policy
+	Events  event.Handler
+	// Refuse makes the error of a call for which there is no instance. It must carry
+	// the gRPC status UNAVAILABLE: no other survives a picker with its type.
+	Refuse func(method string, r Refusal) error
+	// Random is the source of random bits, nil for math/rand/v2's. It must be safe for
+	// concurrent use.
+	Random func() uint64
+}
+
+// Fleet is all instances of one service that a client knows, with their live state. It
+// belongs to the client; the LB policy that serves the client's connection finds it by
+// its ID, uses it, and may be closed and built anew without losing any of it.
+type Fleet struct {
+	id       uint64
+	epoch    time.Time
+	random   func() uint64
+	config   atomic.Pointer[Config]
+	median   median
+	rotation atomic.Uint64 // whose turn it is, among trials of the service breaker
+
+	ejected   atomic.Pointer[[]*Instance]
+	nextDue   atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
+	rebuiltAt atomic.Int64 // when a pick last asked for a rebuild
+
+	capMu sync.Mutex // one breaker at a time may ask whether it may trip
+
+	mu      sync.Mutex
+	store   map[identity]*Instance
+	serial  uint64
+	members atomic.Pointer[[]*Instance] // replaced under mu, never changed in place
+	settled bool                        // has begun to serve
+	lastErr error                       // of the last connection that failed, or of the source
+	errAt   int64
+	lb      *lb // serves the client's connection; nil while there is none
+}
+
+// NewFleet returns an empty fleet.
+func NewFleet(c Config) *Fleet {
+	f := &Fleet{
+		id:     nextID.Add(1),
+		epoch:  time.Now(),
+		random: c.Random,
+		store:  make(map[identity]*Instance),
+	}
+	if f.random == nil {
+		f.random = rand.Uint64
+	}
+	f.members.Store(&[]*Instance{})
+	f.ejected.Store(&[]*Instance{})
+	f.Configure(c)
+	fleets.Store(f.id, weak.Make(f))
+	runtime.AddCleanup(f, func(id uint64) { fleets.Delete(id) }, f.id)
+	return f
+}
+
+// fleets finds a client's fleet for the LB policy that gRPC builds, which can be handed
+// nothing but text. It holds no fleet alive: an entry goes with its client.
+var (
+	fleets sync.Map // uint64 → weak.Pointer[Fleet]
+	nextID atomic.Uint64
+)
+
+// Configure swaps the policies and keeps all state. A breaker's policy takes effect on
+// an instance when its breaker is next closed with nothing in flight to judge: at once,
+// with its counts begun anew, if it differs.
+func (f *Fleet) Configure(c Config) {
+	c.Policy = c.Policy.WithDefaults()
+	f.mu.Lock()
+	old := f.config.Swap(&c)
+	if old != nil && !samePolicy(old.Breaker, c.Breaker) {
+		for _, i := range f.store {
+			i.breaker.Store(f.newBreaker(i))
+			i.downSince.Store(0)
+		}
+		f.ejected.Store(&[]*Instance{})
+		f.nextDue.Store(0)
+	}
+	f.mu.Unlock()
+	f.republish()
+}
+
+func samePolicy(a, b *breaker.Policy) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// now is nanoseconds on the fleet's own clock, never 0.
+func (f *Fleet) now() int64 { return int64(time.Since(f.epoch)) + 1 }
+
+// Now returns the time on the fleet's clock, which attempts are stamped with.
+func (f *Fleet) Now() int64 { return f.now() }
+
+func (f *Fleet) time(now int64) time.Time { return f.epoch.Add(time.Duration(now)) }
+
+func (f *Fleet) chance() float64 { return float64(f.random()>>11) / (1 << 53) }
+
+// emit is called with no lock held.
+func (f *Fleet) emit(e event.Event) {
+	if h := f.config.Load().Events; h != nil {
+		h(e)
+	}
+}
+
+// listening tells whether anybody does, before an event is built.
+func (f *Fleet) listening() bool { return f.config.Load().Events != nil }
+
+// Sample takes the latency of a unary attempt that was answered.
+func (f *Fleet) Sample(i *Instance, elapsed time.Duration, now int64) {
+	i.latency.progress.Store(now)
+	i.latency.add(float64(elapsed), f.median.get(), now)
+	if f.random()&7 == 0 || f.median.get() == 0 {
+		f.median.add(float64(elapsed))
+	}
+}
+
+// Charge raises the load estimate of an instance whose attempt failed: an instance that
+// fails fast must not look fast.
+func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
+	i.latency.progress.Store(now)
+	m := max(f.median.get(), latencyFloor)
+	i.latency.add(max(float64(elapsed), failurePenalty*m), m, now)
+}
+
+// Recovered clears the runs of failures: the service as a whole is back.
+func (f *Fleet) Recovered() {
+	for _, i := range *f.members.Load() {
+		if b := i.breaker.Load(); b != nil {
+			b.ClearRun()
+			b.Expedite()
+		}
+	}
+	f.updateDue()
+}
+
+// Connected returns how many instances have a connection.
+func (f *Fleet) Connected() int {
+	n := 0
+	for _, i := range *f.members.Load() {
+		if i.conn.SubConn() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// join returns the state of an instance that the source lists, old or new, and whether
+// it was in the fleet already.
+func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) {
+	now := f.now()
+	f.mu.Lock()
+	i, stored := f.store[id]
+	if !stored {
+		f.serial++
+		i = &Instance{identity: id, serial: f.serial, shown: event.Connecting}
+		i.breaker.Store(f.newBreaker(i))
+		f.store[id] = i
+	}
+	known = i.member
+	if !known {
+		i.member, i.link, i.shown, i.lostAt = true, connectivity.Connecting, event.Connecting, now
+		members := append((*f.members.Load())[:len(*f.members.Load()):len(*f.members.Load())], i)
+		f.members.Store(&members)
+	}
+	i.weight.Store(int64(max(info.Weight, 1)))
+	i.info.Store(&info)
+	f.mu.Unlock()
+	return i, known
+}
+
+// member returns the member with that identity, or nil.
+func (f *Fleet) member(id identity) *Instance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := f.store[id]; i != nil && i.member {
+		return i
+	}
+	return nil
+}
+
+// leave takes instances out of the fleet. Their state lingers.
+func (f *Fleet) leave(gone map[*Instance]string) {
+	if len(gone) == 0 {
+		return
+	}
+	now := f.now()
+	f.mu.Lock()
+	members := make([]*Instance, 0, len(*f.members.Load()))
+	for _, i := range *f.members.Load() {
+		if _, left := gone[i]; left {
+			i.member, i.leftAt = false, now
+		} else {
+			members = append(members, i)
+		}
+	}
+	f.members.Store(&members)
+	for id, i := range f.store {
+		if !i.member && now-i.leftAt > int64(linger) {
+			delete(f.store, id)
+		}
+	}
+	f.mu.Unlock()
+	if f.listening() {
+		service := f.config.Load().Service
+		for i, why := range gone {
+			f.emit(event.InstanceRemoved{Service: service, Instance: i.id, Address: i.address, Why: why})
+		}
+	}
+	f.enforceCap()
+	f.updateDue()
+}
+
+// show tells of an instance's state if it is no longer what was last told.
+func (f *Fleet) show(i *Instance, why string) {
+	f.mu.Lock()
+	from, to := i.shown, i.state()
+	i.shown = to
+	member := i.member
+	f.mu.Unlock()
+	if from != to && member && f.listening() {
+		f.emit(event.InstanceChanged{
+			Service: f.config.Load().Service, Instance: i.id, Address: i.address, From: from, To: to, Why: why,
+		})
+	}
+}
+
+// newBreaker returns a breaker for i, or nil if the policy has none.
+func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
+	p := f.config.Load().Breaker
+	if p == nil {
+		return nil
+	}
+	return breaker.NewInstance(*p, breaker.Hooks{
+		MayEject: func() bool { return f.mayEject(i) },
+		Changed:  func(c breaker.Change) { f.breakerChanged(i, c) },
+		Rand:     f.chance,
+	})
+}
+
+func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
+	switch {
+	case c.To == breaker.StateClosed && c.From != breaker.StateClosed:
+		i.downSince.Store(0)
+		i.rampStart.Store(f.now())
+	case c.From == breaker.StateClosed && c.To == breaker.StateOpen:
+		i.downSince.Store(f.now())
+	}
+	i.tripping.Store(false)
+	f.updateDue()
+	f.show(i, c.Why)
+	if c.From != breaker.StateHalfOpen || c.To != breaker.StateOpen {
+		f.republish()
+	}
+}
+
+// mayEject decides under the cap: an instance is ejected only if not more than the
+// policy's share of the connected ones is then. The count is taken from the set each
+// time, never carried along.
+func (f *Fleet) mayEject(i *Instance) bool {
+	f.capMu.Lock()
+	defer f.capMu.Unlock()
+	connected, ejected := f.census()
+	if float64(ejected+1) > f.maxEjected(connected) {
+		return false
+	}
+	i.tripping.Store(true)
+	return true
+}
+
+func (f *Fleet) maxEjected(connected int) float64 {
+	p := f.config.Load().Breaker
+	if p == nil {
+		return math.Inf(1)
+	}
+	return p.WithDefaults().MaxEjectedRatio * float64(connected)
+}
+
+// census counts the connected instances and those of them that are ejected.
+func (f *Fleet) census() (connected, ejected int) {
+	for _, i := range *f.members.Load() {
+		if i.conn.SubConn() == nil {
+			continue
+		}
+		connected++
+		if i.ejected() || i.tripping.Load() {
+			ejected++
+		}
+	}
+	return connected, ejected
+}
+
+// enforceCap sends the longest ejected to their trials at once if connections were lost
+// and the ejected are now too large a share.
+func (f *Fleet) enforceCap() {
+	if f.nextDue.Load() == 0 {
+		return
+	}
+	now := f.time(f.now())
+	connected, waiting := 0, []*Instance(nil)
+	for _, i := range *f.members.Load() {
+		if i.conn.SubConn() == nil {
+			continue
+		}
+		connected++
+		if i.ejected() && !i.breaker.Load().Due(now) {
+			waiting = append(waiting, i)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *Instance) int { return cmp.Compare(a.downSince.Load(), b.downSince.Load()) })
+	for n, allowed := len(waiting), int(f.maxEjected(connected)); n > allowed; n-- {
+		waiting[0].breaker.Load().Expedite()
+		waiting = waiting[1:]
+	}
+	f.updateDue()
+}
+
+// updateDue finds who is ejected, and when the first of them is due for its trial.
+func (f *Fleet) updateDue() {
+	next := int64(0)
+	var ejected []*Instance
+	for _, i := range *f.members.Load() {
+		if b := i.breaker.Load(); b != nil && i.ejected() {
+			ejected = append(ejected, i)
+			until := int64(b.Counts().EjectedUntil.Sub(f.epoch)) + 1
+			if next == 0 || until < next {
+				next = max(until, 1)
+			}
+		}
+	}
+	f.ejected.Store(&ejected)
+	f.nextDue.Store(next)
+}

@@ -1,0 +1,94 @@
+package balancer
+
+import (
+	"sync/atomic"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/surecall/surecall/balancer/internal/sharding"
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/endpoint"
+)
+
+// identity is what an instance's state is kept under: another process at the same
+// address, or the same process at another, inherits nothing.
+type identity struct {
+	id, address, incarnation string
+}
+
+// Instance is the live state of one instance. It belongs to the client's [Fleet] and
+// outlives connections, pickers and the instance's place in the source.
+type Instance struct {
+	identity
+	serial uint64 // small and unique in the fleet
+
+	conn    sharding.Slot                    // the connection, while READY
+	breaker atomic.Pointer[breaker.Instance] // nil inside: none
+	weight  atomic.Int64
+	info    atomic.Pointer[endpoint.Info]
+
+	inFlight  atomic.Int64 // unary attempts
+	streams   atomic.Int64
+	latency   latency
+	rampStart atomic.Int64 // when slow start began; 0: full share
+	downSince atomic.Int64 // when the breaker took it out; 0: eligible as far as that goes
+	tripping  atomic.Bool  // its breaker has been allowed to trip and is about to
+
+	// Guarded by Fleet.mu.
+	member   bool // in the source's set, or absent
+	link     connectivity.State
+	lostAt   int64 // when the connection was lost
+	refused  bool  // the last dial was
+	leftAt   int64 // when it left the source's set
+	lastErr  error
+	shown    event.State
+	wasReady bool
+}
+
+// ID returns the instance's ID.
+func (i *Instance) ID() string { return i.id }
+
+// Address returns where the instance listens.
+func (i *Instance) Address() string { return i.address }
+
+// ejected reports whether the breaker keeps the instance out.
+func (i *Instance) ejected() bool {
+	b := i.breaker.Load()
+	return b != nil && !breaker.Closed(b.Word())
+}
+
+func (i *Instance) overruled() bool {
+	b := i.breaker.Load()
+	return b != nil && b.Overruled()
+}
+
+// eligible reports whether the instance may be picked at all. Four atomic loads.
+func (i *Instance) eligible() bool {
+	return i.conn.SubConn() != nil && !i.ejected()
+}
+
+// load is what one more call would wait behind: calls in flight per unit of weight,
+// times how long one takes. weight is relative to the fleet's mean.
+func (i *Instance) load(now int64, weight, median float64) float64 {
+	inFlight := i.inFlight.Load()
+	return (float64(inFlight)/weight + 1) * i.latency.estimate(now, median, inFlight > 0)
+}
+
+// state derives what the instance is held to be. Requires Fleet.mu.
+func (i *Instance) state() event.State {
+	switch {
+	case i.link == connectivity.TransientFailure:
+		return event.Failed
+	case i.conn.SubConn() == nil:
+		return event.Connecting
+	case i.ejected():
+		return event.Ejected
+	case i.info.Load().Absent:
+		return event.Absent
+	case i.overruled():
+		return event.Overruled
+	default:
+		return event.Eligible
+	}
+}

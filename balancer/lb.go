@@ -1,0 +1,232 @@
+package balancer
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+
+	"github.com/surecall/surecall/balancer/internal/sharding"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/endpoint"
+)
+
+// outage is how long without a connection an instance may be before it starts slowly
+// again: longer than a reconnect, shorter than a process needs to lose its caches.
+const outage = 10 * time.Second
+
+// lb is the LB policy of one connection. It connects the instances that the resolver
+// names and publishes pickers; what it learns of them goes into the fleet.
+//
+// gRPC calls its methods one at a time. A child's transitions arrive on other
+// goroutines too, with the child's lock held: so nothing here calls a child with mu held.
+type lb struct {
+	cc   balancer.ClientConn
+	opts balancer.BuildOptions
+
+	// Used only by the methods that gRPC calls.
+	children *sharding.Children
+	links    map[*Instance]*link
+
+	publication
+}
+
+// link is one instance's place in the policy.
+type link struct {
+	child    *sharding.Child
+	endpoint resolver.Endpoint
+	ended    chan struct{} // closed when an absent instance's connection has ended
+	once     sync.Once
+}
+
+func newLB(cc balancer.ClientConn, opts balancer.BuildOptions) *lb {
+	b := &lb{cc: cc, opts: opts, links: make(map[*Instance]*link)}
+	b.children = sharding.New(cc, opts)
+	b.publication.cc = cc
+	return b
+}
+
+// UpdateClientConnState takes the resolver's set. An empty one is an answer like any
+// other: the resolver has decided that it is true.
+func (b *lb) UpdateClientConnState(s balancer.ClientConnState) error {
+	config, ok := s.BalancerConfig.(lbConfig)
+	if !ok {
+		return errors.New("balancer: the policy " + Name + " needs a client of package surecall")
+	}
+	if !b.attach(config.fleet) {
+		b.cc.UpdateState(balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: errPicker{errTaken}})
+		return nil
+	}
+	b.hold()
+	listed := make(map[*Instance]bool, len(s.ResolverState.Endpoints))
+	for _, ep := range s.ResolverState.Endpoints {
+		if i := b.admit(ep); i != nil {
+			listed[i] = true
+		}
+	}
+	b.drop(listed)
+	b.release()
+	return nil
+}
+
+// admit makes ep's instance a member and connects it, or tells what changed. It
+// returns nil if the instance is absent and has no connection to live on.
+func (b *lb) admit(ep resolver.Endpoint) *Instance {
+	info := endpoint.Of(ep)
+	id := identity{info.ID, endpoint.Address(ep), info.Incarnation}
+	if info.Absent {
+		if i := b.fleet.member(id); i == nil || i.conn.SubConn() == nil {
+			return nil
+		}
+	}
+	i, known := b.fleet.join(id, info)
+	if l := b.links[i]; l != nil && l.live() {
+		if !sameAddresses(l.endpoint, ep) {
+			l.child.Update(ep)
+		}
+		l.endpoint = ep
+		b.fleet.show(i, "listed by the source")
+		return i
+	}
+	if !known && b.fleet.listening() {
+		b.fleet.emit(event.InstanceAdded{
+			Service: b.fleet.config.Load().Service, Instance: i.id, Address: i.address, Weight: int(i.weight.Load()),
+		})
+	}
+	l := &link{endpoint: ep, ended: make(chan struct{})}
+	b.links[i] = l
+	l.child = b.children.Add(ep, &i.conn, func(s connectivity.State, err error) { b.linkChanged(i, l, s, err) })
+	return i
+}
+
+// drop takes out the members that are not listed. Their calls in flight finish.
+func (b *lb) drop(listed map[*Instance]bool) {
+	gone := make(map[*Instance]string)
+	for i, l := range b.links {
+		if !listed[i] {
+			gone[i] = "no longer listed by the source"
+			delete(b.links, i)
+			l.child.Close()
+		}
+	}
+	b.fleet.leave(gone)
+}
+
+// linkChanged is told of each transition of an instance's connection. The child's lock
+// is held.
+func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) {
+	if !l.live() {
+		return
+	}
+	f := b.fleet
+	why, now, reborn := "connecting", f.now(), false
+	f.mu.Lock()
+	was := i.link
+	i.link = s
+	switch s {
+	case connectivity.Ready:
+		why = "connected"
+		reborn = f.connected(i, now)
+	case connectivity.TransientFailure:
+		why = err.Error()
+		i.refused, i.lastErr = true, err
+		f.lastErr, f.errAt = err, now
+	default:
+		if was == connectivity.Ready {
+			why = "connection lost"
+			i.lostAt = now
+		}
+	}
+	ended := was == connectivity.Ready && s != connectivity.Ready && i.info.Load().Absent
+	f.mu.Unlock()
+
+	if ended {
+		// Its connection was all it lived on. The child is closed outside its own lock.
+		l.once.Do(func() { close(l.ended) })
+		go l.child.Close()
+		f.leave(map[*Instance]string{i: "no longer listed by the source, and its connection ended"})
+	}
+	if was == connectivity.Ready && s != connectivity.Ready {
+		f.enforceCap()
+	}
+	if br := i.breaker.Load(); reborn && br != nil {
+		br.ClearRun()
+	}
+	f.show(i, why)
+	b.changed(s == connectivity.Ready)
+}
+
+// connected notes a new connection of i, and returns whether it follows a refused one:
+// nobody listened in between, so it is another process or as good as one. Requires
+// Fleet.mu.
+func (f *Fleet) connected(i *Instance, now int64) (reborn bool) {
+	reborn = i.refused
+	if reborn {
+		i.latency.forget()
+	}
+	if f.settled && (!i.wasReady || now-i.lostAt > int64(outage)) {
+		i.rampStart.Store(now)
+	}
+	i.refused, i.wasReady, i.lastErr = false, true, nil
+	return reborn
+}
+
+// ResolverError is told when the source has nothing at all.
+func (b *lb) ResolverError(err error) {
+	if b.fleet == nil { // before the first set
+		b.cc.UpdateState(balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: errPicker{err}})
+		return
+	}
+	f := b.fleet
+	f.mu.Lock()
+	f.lastErr, f.errAt = err, f.now()
+	f.mu.Unlock()
+	b.publish()
+}
+
+// UpdateSubConnState is never called: every connection has its own listener.
+func (b *lb) UpdateSubConnState(balancer.SubConn, balancer.SubConnState) {}
+
+// ExitIdle does nothing: children connect by themselves.
+func (b *lb) ExitIdle() {}
+
+// Close leaves the fleet, with all its state, to the policy that may come after.
+func (b *lb) Close() {
+	b.detach()
+	for i, l := range b.links {
+		l.once.Do(func() { close(l.ended) })
+		l.child.Close()
+		delete(b.links, i)
+	}
+}
+
+func (l *link) live() bool {
+	select {
+	case <-l.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func sameAddresses(a, b resolver.Endpoint) bool {
+	if len(a.Addresses) != len(b.Addresses) {
+		return false
+	}
+	for i := range a.Addresses {
+		if !a.Addresses[i].Equal(b.Addresses[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// errPicker refuses every call with one error.
+type errPicker struct{ err error }
+
+func (p errPicker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+	return balancer.PickResult{}, p.err
+}

@@ -1,0 +1,141 @@
+package balancer
+
+import (
+	"time"
+
+	"google.golang.org/grpc/balancer"
+
+	"github.com/surecall/surecall/breaker"
+)
+
+const (
+	// trialPatience is how long a due trial waits for a call that may be retried,
+	// before any call is taken for it.
+	trialPatience = 10 * time.Second
+	// trialLife is when a trial whose call has no deadline counts as lost.
+	trialLife = 30 * time.Second
+	// dueRecheck is how soon a pick looks again for a due trial when it found none that
+	// can be taken.
+	dueRecheck = 10 * time.Millisecond
+	// rebuildEvery bounds how often picks that needed a scan have the picker rebuilt.
+	rebuildEvery = 50 * time.Millisecond
+)
+
+// picker picks for as long as the set of connected instances stays what it is. It is
+// immutable; what changes with every call is in the instances.
+type picker struct {
+	fleet     *Fleet
+	chooser   chooser     // nil without candidates
+	eligible  []candidate // when the picker was built
+	connected []*Instance // eligible or not
+	refusal   Refusal     // nothing is connected: what to tell
+}
+
+// Pick chooses an instance for the attempt in the context. It takes no lock that
+// another pick takes.
+func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	a, ok := info.Ctx.Value(attemptKey{}).(*Attempt)
+	if !ok || a.Fleet != p.fleet {
+		a = &Attempt{Context: info.Ctx, Fleet: p.fleet}
+	}
+	a.replace()
+	now := p.fleet.now()
+	for range maxDraws {
+		i, trial := p.choose(a, now)
+		if i == nil {
+			break
+		}
+		if sc := i.conn.SubConn(); sc != nil {
+			return a.begin(i, sc, trial, now), nil
+		}
+		trial.Done(breaker.Ignored) // the connection went this very moment
+	}
+	if a.WaitForReady || len(p.connected) > 0 {
+		// Connections were lost since the picker was built: the next one is on its way.
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	}
+	return balancer.PickResult{}, p.fleet.config.Load().Refuse(info.FullMethodName, p.refusal)
+}
+
+// choose goes from the best case to the last resort. While one instance is connected,
+// there is always somebody to pick.
+func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
+	if a.Rotate {
+		return p.scan(p.fleet.rotation.Add(1), func(i *Instance) bool { return !a.tried(i) }), breaker.Trial{}
+	}
+	if due := p.fleet.nextDue.Load(); due != 0 && now >= due && !a.Stream {
+		if i, trial := p.fleet.takeTrial(a, now); i != nil {
+			return i, trial
+		}
+	}
+	if p.chooser != nil {
+		if c := p.chooser.choose(a, now); c != nil {
+			return c.Instance, breaker.Trial{}
+		}
+	}
+	random := p.fleet.random()
+	if i := p.scan(random, func(i *Instance) bool { return i.eligible() && !a.tried(i) }); i != nil {
+		p.fleet.askRebuild(now)
+		return i, breaker.Trial{}
+	}
+	if i := p.scan(random, (*Instance).eligible); i != nil {
+		return i, breaker.Trial{}
+	}
+	if i := p.scan(random, func(i *Instance) bool { return !a.tried(i) }); i != nil {
+		return i, breaker.Trial{} // ejected, all of them
+	}
+	return p.scan(random, func(*Instance) bool { return true }), breaker.Trial{}
+}
+
+// scan returns the first connected instance that fits, beginning at start.
+func (p *picker) scan(start uint64, fits func(*Instance) bool) *Instance {
+	n := uint64(len(p.connected))
+	for k := range n {
+		if i := p.connected[(start+k)%n]; i.conn.SubConn() != nil && fits(i) {
+			return i
+		}
+	}
+	return nil
+}
+
+// takeTrial hands a's call to an ejected instance whose time is over, as its trial. The
+// comparison of loads would never choose it.
+func (f *Fleet) takeTrial(a *Attempt, now int64) (*Instance, breaker.Trial) {
+	for _, i := range *f.ejected.Load() {
+		b := i.breaker.Load()
+		if b == nil || i.conn.SubConn() == nil || a.tried(i) || !b.Due(f.time(now)) {
+			continue
+		}
+		if !a.Retryable && !b.Due(f.time(now-int64(trialPatience))) {
+			continue
+		}
+		expires := f.time(now).Add(trialLife)
+		if deadline, ok := a.Deadline(); ok && deadline.Before(expires) {
+			expires = deadline
+		}
+		if trial, ok := b.TryTrial(f.time(now), expires); ok {
+			return i, trial
+		}
+	}
+	if due := f.nextDue.Load(); due != 0 && due <= now {
+		f.nextDue.CompareAndSwap(due, now+int64(dueRecheck))
+	}
+	return nil, breaker.Trial{}
+}
+
+// askRebuild has the picker rebuilt, off this path, without the instances that have
+// been ineligible for a while: a scan is slow.
+func (f *Fleet) askRebuild(now int64) {
+	last := f.rebuiltAt.Load()
+	if now-last < int64(rebuildEvery) || !f.rebuiltAt.CompareAndSwap(last, now) {
+		return
+	}
+	time.AfterFunc(0, f.republish)
+}
+
+// queueing makes calls wait until there is something to pick from.
+type queueing struct{}
+
+func (queueing) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+	return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+}

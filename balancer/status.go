@@ -1,0 +1,73 @@
+package balancer
+
+import (
+	"time"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+)
+
+// Status is one instance at one moment.
+type Status struct {
+	ID          string
+	Address     string
+	Incarnation string
+	Region      string
+	Zone        string
+	Weight      int
+	State       event.State
+	Why         string // why the state is not Eligible; empty if it is
+	InFlight    int    // unary attempts
+	Streams     int
+	Latency     time.Duration  // the estimate that the choice goes by
+	SlowStart   float64        // the share it has reached, 1: all of it
+	Breaker     breaker.Counts // zero if breakers are off
+}
+
+// Status returns a copy of the fleet's live state, in the order the source gave.
+func (f *Fleet) Status() []Status {
+	now, median := f.now(), f.median.get()
+	policy := f.config.Load().Policy
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	members := *f.members.Load()
+	all := make([]Status, len(members))
+	for n, i := range members {
+		info, inFlight := i.info.Load(), i.inFlight.Load()
+		s := Status{
+			ID: i.id, Address: i.address, Incarnation: i.incarnation,
+			Region: info.Region, Zone: info.Zone, Weight: int(i.weight.Load()),
+			State: i.state(), InFlight: int(inFlight), Streams: int(i.streams.Load()),
+			Latency:   time.Duration(i.latency.estimate(now, median, inFlight > 0)),
+			SlowStart: 1,
+		}
+		if start := i.rampStart.Load(); start != 0 {
+			s.SlowStart = min(1, max(policy.SlowStartFrom, float64(now-start)/float64(policy.SlowStart)))
+		}
+		if b := i.breaker.Load(); b != nil {
+			s.Breaker = b.Counts()
+		}
+		s.Why = i.why(s)
+		all[n] = s
+	}
+	return all
+}
+
+// why explains a state. Requires Fleet.mu.
+func (i *Instance) why(s Status) string {
+	switch s.State {
+	case event.Failed:
+		if i.lastErr != nil {
+			return i.lastErr.Error()
+		}
+	case event.Ejected:
+		return "ejected until " + s.Breaker.EjectedUntil.Format(time.TimeOnly)
+	case event.Overruled:
+		return "would be ejected, but too many instances already are"
+	case event.Absent:
+		return "no longer listed, but the source is doubted"
+	case event.Connecting:
+		return "no connection yet"
+	}
+	return ""
+}
