@@ -84,14 +84,14 @@ const (
 	AcceptAny                   // all but maintenance
 )
 
-// Accepts reports whether an instance of health h is used. any tells whether one of
+// Accepts reports whether an instance of health h is used. usable tells whether one of
 // health passing or warning exists; only AcceptPrefer asks.
-func (a Accept) Accepts(h Health, any bool) bool {
+func (a Accept) Accepts(h Health, usable bool) bool {
 	switch a {
 	case AcceptPassing:
 		return h == Passing
 	case AcceptPrefer:
-		return h <= Warning || h == Critical && !any
+		return h <= Warning || h == Critical && !usable
 	case AcceptAny:
 		return h <= Critical
 	default:

@@ -1,0 +1,45 @@
+# The commands of this repository. Each target's line after ## is its help.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export GOTOOLCHAIN ?= local
+
+# FUZZTIME is how long each fuzz target runs in `make fuzz`.
+FUZZTIME ?= 10s
+# BENCH selects the benchmarks of `make bench`, BENCHTIME how long each runs.
+BENCH ?= .
+BENCHTIME ?= 1s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: ## fast look while working: vet and short unit tests of the root module, no race detector
+	go vet ./...
+	go test -short ./...
+	@echo
+	@echo "check: LEFT OUT: the race detector, long tests, all nested modules (real Consul, real"
+	@echo "check: LEFT OUT: processes), and lint. 'make lint test' runs them all."
+
+.PHONY: test
+test: ## everything with -race: the root module, then each nested module, with the real Consul
+	@scripts/test.sh
+
+.PHONY: lint
+lint: ## golangci-lint, gofmt, vet and tidy in each module, and the rules of house taste
+	@scripts/lint.sh
+
+.PHONY: bench
+bench: ## benchmarks of the root module, then of bench/ against peers (BENCH, BENCHTIME)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+	@if [[ -f bench/go.mod ]]; then cd bench && go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...; fi
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: consul
+consul: ## build the Consul that the tests run, and print its path
+	@scripts/tool.sh consul
