@@ -122,7 +122,7 @@ func (b *Instance) Record(word uint64, v Verdict) {
 // Due reports whether a trial may be taken: the ejection is over and no trial runs, or
 // the one that ran is lost. It is a few atomic loads.
 func (b *Instance) Due(now time.Time) bool {
-	return !IsClosed(b.word.Load()) && b.instant(now) >= b.dueAt.Load()
+	return !Closed(b.word.Load()) && b.instant(now) >= b.dueAt.Load()
 }
 
 // Expedite makes an ejected instance due for a trial at once. A trial that runs is
@@ -130,7 +130,7 @@ func (b *Instance) Due(now time.Time) bool {
 func (b *Instance) Expedite() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now := time.Now(); b.State() == Open && now.Before(b.until) {
+	if now := time.Now(); b.State() == StateOpen && now.Before(b.until) {
 		b.until = now
 		b.dueAt.Store(b.instant(now))
 	}
@@ -196,7 +196,7 @@ var errAttempt = errors.New("breaker: the attempt failed")
 // current reports whether word is of this epoch, and the epoch that of a closed
 // breaker.
 func (b *Instance) current(word uint64) bool {
-	return IsClosed(word) && word>>epochShift == b.word.Load()>>epochShift
+	return Closed(word) && word>>epochShift == b.word.Load()>>epochShift
 }
 
 // readyToTrip is called by gobreaker, under its lock as well, after each failure.
@@ -248,7 +248,7 @@ func (b *Instance) overrule(on bool, why string) {
 
 // eject opens the breaker, from closed or after a failed trial.
 func (b *Instance) eject(now time.Time, why string) {
-	if b.State() == Closed {
+	if b.State() == StateClosed {
 		b.doublings = max(0, b.doublings-int(now.Sub(b.closedAt)/b.policy.StepBack))
 		b.since = now
 	}
@@ -263,7 +263,7 @@ func (b *Instance) eject(now time.Time, why string) {
 	b.ejections++
 	b.run = 0
 	b.dueAt.Store(b.instant(b.until))
-	b.move(Open, why)
+	b.move(StateOpen, why)
 }
 
 // close closes the breaker. From closed it only moves the epoch.
@@ -271,7 +271,7 @@ func (b *Instance) close(now time.Time, why string) {
 	b.run = 0
 	b.closedAt = now
 	b.since, b.until = time.Time{}, time.Time{}
-	b.move(Closed, why)
+	b.move(StateClosed, why)
 }
 
 // move enters state, in a new epoch, and returns the new word.
@@ -281,7 +281,7 @@ func (b *Instance) move(to State, why string) uint64 {
 	b.word.Store(word)
 	if stateOf(from) != to || from&overruledBit != 0 {
 		c := Change{From: stateOf(from), To: to, Why: why}
-		if to == Open {
+		if to == StateOpen {
 			c.Until = b.until
 		}
 		b.changes.put(c)

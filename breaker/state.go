@@ -7,9 +7,9 @@ type State uint8
 
 // The states.
 const (
-	Closed   State = iota // attempts pass
-	Open                  // the instance is ejected
-	HalfOpen              // the instance is ejected, and one attempt is its trial
+	StateClosed   State = iota // attempts pass
+	StateOpen                  // the instance is ejected
+	StateHalfOpen              // the instance is ejected, and one attempt is its trial
 )
 
 var stateNames = [...]string{"closed", "open", "half-open"}
@@ -22,13 +22,13 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
-// Change is one change of an instance breaker. From and To are both Closed when only
+// Change is one change of an instance breaker. From and To are both StateClosed when only
 // Overruled changed.
 type Change struct {
 	From, To  State
 	Overruled bool // after the change
 	Why       string
-	Until     time.Time // To is Open: when the ejection ends
+	Until     time.Time // To is StateOpen: when the ejection ends
 }
 
 // Counts is an instance breaker at one moment, for display.
@@ -55,8 +55,8 @@ const (
 	epochShift   = 3
 )
 
-// IsClosed reports whether word, of [Instance.Word], is that of a closed breaker.
-func IsClosed(word uint64) bool { return stateOf(word) == Closed }
+// Closed reports whether word, of [Instance.Word], is that of a closed breaker.
+func Closed(word uint64) bool { return stateOf(word) == StateClosed }
 
 func stateOf(word uint64) State { return State(word & stateMask) }
 

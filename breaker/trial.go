@@ -30,7 +30,7 @@ func (b *Instance) TryTrial(now, expires time.Time) (Trial, bool) {
 		return Trial{}, false
 	}
 	b.dueAt.Store(b.instant(expires))
-	word := b.move(HalfOpen, "trial")
+	word := b.move(StateHalfOpen, "trial")
 	b.mu.Unlock()
 	b.deliver()
 	return Trial{b, word}, true
@@ -59,7 +59,7 @@ func (t Trial) Done(v Verdict) {
 	default:
 		b.until = now
 		b.dueAt.Store(b.instant(now))
-		b.move(Open, "trial said nothing")
+		b.move(StateOpen, "trial said nothing")
 	}
 	b.mu.Unlock()
 	b.deliver()
