@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +57,9 @@ var faults = map[string]fault{
 		return r.Watch(ctx, q, update)
 	}},
 	"calls update at once": {"Serial", func(r *memory.Registry, ctx context.Context, q discovery.Query, update func(discovery.Snapshot)) error {
-		return r.Watch(ctx, q, func(s discovery.Snapshot) { go update(s) })
+		var calls sync.WaitGroup
+		defer calls.Wait()
+		return r.Watch(ctx, q, func(s discovery.Snapshot) { calls.Go(func() { update(s) }) })
 	}},
 	"takes failure for empty": {"Failure", func(r *memory.Registry, ctx context.Context, q discovery.Query, update func(discovery.Snapshot)) error {
 		return r.Watch(ctx, q, func(s discovery.Snapshot) { s.Err = nil; update(s) })
@@ -69,7 +72,7 @@ var faults = map[string]fault{
 		})
 	}},
 	"hides why it ended": {"Cancel", func(r *memory.Registry, ctx context.Context, q discovery.Query, update func(discovery.Snapshot)) error {
-		if r.Watch(ctx, q, update); q.Service == "" {
+		if _ = r.Watch(ctx, q, update); q.Service == "" {
 			return errors.New("no service")
 		}
 		return nil
