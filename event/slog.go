@@ -1,0 +1,197 @@
+package event
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// What Slog writes in a storm.
+const (
+	slogLines  = 10          // of one kind and service …
+	slogWindow = time.Second // … within this time
+	slogText   = 500         // bytes of a text from elsewhere
+)
+
+// Slog returns a handler that writes each event to logger as one line. nil means
+// [slog.Default] at the time of the call.
+//
+// Of a storm it writes the first 10 lines of each kind, level and service in a second.
+// What was left out is told by a line such as
+//
+//	level=INFO msg="… and 1234 more attempt_retried in 1s" service=orders event=attempt_retried left_out=1234
+//
+// which comes with the next event of any kind after that second: Slog starts no timer
+// and no goroutine. Each line has the attributes service and event, the kind's name,
+// and those of the event's fields that are set. The text of an error or a reason is cut at
+// 500 bytes, and what looks like a token or a password in it is masked.
+func Slog(logger *slog.Logger) Handler {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	var s sampler
+	return func(e Event) {
+		l := describe(e)
+		ctx := context.Background()
+		if !logger.Enabled(ctx, l.level) {
+			return
+		}
+		write, over := s.admit(time.Now(), l.stream())
+		for _, o := range over {
+			text := fmt.Sprintf("… and %d more %s in %v", o.leftOut, o.kind, slogWindow)
+			logger.LogAttrs(ctx, o.level, text,
+				slog.String("service", o.service), slog.String("event", o.kind), slog.Int("left_out", o.leftOut))
+		}
+		if write {
+			logger.LogAttrs(ctx, l.level, l.text, l.attrs[:l.n]...)
+		}
+	}
+}
+
+// line is one event as it is written.
+type line struct {
+	level   slog.Level
+	kind    string
+	service string
+	text    string
+	attrs   [9]slog.Attr // those that describe adds, in an array to save an allocation per event
+	n       int
+}
+
+func (l *line) stream() stream { return stream{l.kind, l.service, l.level} }
+
+// newLine begins a line with the two attributes that all have.
+func newLine(level slog.Level, kind, text, service string) *line {
+	l := &line{level: level, kind: kind, service: service, text: text}
+	return l.str("service", service).str("event", kind)
+}
+
+func (l *line) add(a slog.Attr) *line {
+	l.attrs[l.n] = a
+	l.n++
+	return l
+}
+
+// str, free (text of unknown origin) and err add what is set, num adds in any case.
+func (l *line) str(key, value string) *line {
+	if value == "" {
+		return l
+	}
+	return l.add(slog.String(key, value))
+}
+
+func (l *line) free(key, text string) *line {
+	if text == "" {
+		return l
+	}
+	return l.add(slog.Any(key, masked(text)))
+}
+
+func (l *line) num(key string, value int) *line { return l.add(slog.Int(key, value)) }
+
+func (l *line) err(key string, err error) *line {
+	if err == nil {
+		return l
+	}
+	return l.add(slog.Any(key, maskedError{err}))
+}
+
+// describe makes the line of an event.
+func describe(e Event) *line {
+	switch e := e.(type) {
+	case InstanceAdded:
+		return newLine(slog.LevelInfo, "instance_added", "instance added", e.Service).
+			str("instance", e.Instance).str("address", e.Address).num("weight", e.Weight)
+	case InstanceRemoved:
+		return newLine(slog.LevelInfo, "instance_removed", "instance removed", e.Service).
+			str("instance", e.Instance).str("address", e.Address).free("why", e.Why)
+	case InstanceChanged:
+		return newLine(levelOf(e.To), "instance_changed", "instance is "+string(e.To), e.Service).
+			str("instance", e.Instance).str("address", e.Address).
+			str("from", string(e.From)).str("to", string(e.To)).free("why", e.Why)
+	case InstanceProblem:
+		return newLine(slog.LevelWarn, "instance_problem", "registration has a problem", e.Service).
+			str("instance", e.Instance).free("what", e.What)
+	case AttemptRetried:
+		return newLine(slog.LevelInfo, "attempt_retried", "attempt failed, another follows", e.Service).
+			str("method", e.Method).str("instance", e.Instance).num("attempt", e.Attempt).
+			err("cause", e.Cause).add(slog.Duration("wait", e.Wait))
+	case RetryDenied:
+		return newLine(slog.LevelWarn, "retry_denied", "attempt failed and is not retried", e.Service).
+			str("method", e.Method).str("instance", e.Instance).num("attempt", e.Attempt).
+			str("why", string(e.Why)).err("cause", e.Cause)
+	case CallRejected:
+		return newLine(slog.LevelWarn, "call_rejected", "call rejected", e.Service).
+			str("method", e.Method).err("error", e.Err)
+	case ServiceBreakerChanged:
+		level, text := slog.LevelInfo, "service breaker closed"
+		if e.Open {
+			level, text = slog.LevelError, "service breaker opened"
+		}
+		return newLine(level, "service_breaker_changed", text, e.Service).free("why", e.Why)
+	case SourceDegraded:
+		level := slog.LevelWarn
+		if e.Known == 0 {
+			level = slog.LevelError
+		}
+		return newLine(level, "source_degraded", "source has no sure answer", e.Service).
+			err("error", e.Err).num("known", e.Known)
+	case SourceRecovered:
+		return newLine(slog.LevelInfo, "source_recovered", "source answers again", e.Service).
+			add(slog.Duration("after", e.After))
+	case RegistrationDegraded:
+		return newLine(slog.LevelError, "registration_degraded", "registration cannot be kept alive", e.Service).
+			str("instance", e.Instance).err("error", e.Err)
+	case RegistrationRecovered:
+		return newLine(slog.LevelInfo, "registration_recovered", "registration is kept alive again", e.Service).
+			str("instance", e.Instance).add(slog.Duration("after", e.After))
+	case ConfigWarning:
+		return newLine(slog.LevelWarn, "config_warning", "configuration is likely not what was meant", e.Service).
+			free("what", e.What)
+	default: // an event that is newer than this switch
+		return newLine(slog.LevelInfo, fmt.Sprintf("%T", e), "event", "")
+	}
+}
+
+func levelOf(s State) slog.Level {
+	switch s {
+	case Connecting:
+		return slog.LevelDebug
+	case Ejected, Overruled, Failed:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// masked and maskedError are made fit for a log when they are written, which in a storm
+// they mostly are not.
+type (
+	masked      string
+	maskedError struct{ error }
+)
+
+// LogValue implements [slog.LogValuer].
+func (m masked) LogValue() slog.Value { return slog.StringValue(mask(string(m))) }
+
+// LogValue implements [slog.LogValuer].
+func (m maskedError) LogValue() slog.Value { return slog.StringValue(mask(m.Error())) }
+
+var (
+	credentials = regexp.MustCompile(`://[^/\s"'@]+@`)
+	secrets     = regexp.MustCompile(`(?i)((?:token|password|passwd|secret|api_?key|authorization)["']?\s*[=:]\s*["']?(?:bearer\s+)?)[^\s&"',;]+`)
+)
+
+// mask hides what looks like a secret, and cuts what is left. The other way round half
+// a secret could remain that no longer looks like one.
+func mask(text string) string {
+	text = credentials.ReplaceAllString(text, "://***@")
+	text = secrets.ReplaceAllString(text, "$1***")
+	if len(text) > slogText {
+		text = strings.ToValidUTF8(text[:slogText], "") + "…"
+	}
+	return text
+}
