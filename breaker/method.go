@@ -39,16 +39,19 @@ func NewBlame() *Blame {
 }
 
 // Success tells of an attempt of the method that succeeded. It is one atomic addition.
+// One that comes two halves late is dropped.
 func (b *Blame) Success(now time.Time) {
 	half := b.halfOf(now)
 	counter := &b.successes[half&1]
 	for {
 		old := counter.Load()
-		if old>>countBits == uint64(half)&halfMask {
+		switch ahead := (uint64(half) - old>>countBits) & halfMask; {
+		case ahead == 0:
 			counter.Add(1)
 			return
-		}
-		if counter.CompareAndSwap(old, (uint64(half)&halfMask)<<countBits|1) {
+		case ahead > halfMask/2: // the counter is, by that much
+			return
+		case counter.CompareAndSwap(old, uint64(half)<<countBits|1):
 			return
 		}
 	}
@@ -62,6 +65,7 @@ func (b *Blame) Failure(instance uint64, now time.Time, connected int) (shared b
 	half := b.halfOf(now)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	half = max(half, b.half) // one that comes late counts as of now
 	b.turn(half)
 	b.failures[half&1]++
 	b.failed[instance] = half
@@ -71,7 +75,7 @@ func (b *Blame) Failure(instance uint64, now time.Time, connected int) (shared b
 
 // turn drops what is older than the half before this one. It requires b.mu.
 func (b *Blame) turn(half int64) {
-	if half <= b.half {
+	if half == b.half {
 		return
 	}
 	b.failures[half&1] = 0
@@ -94,12 +98,7 @@ func (b *Blame) successesIn(half int64) uint64 {
 	return counter & countMask
 }
 
-// halfOf rounds down also for a now before the Blame was made.
+// halfOf takes a now before the Blame was made for when it was made.
 func (b *Blame) halfOf(now time.Time) int64 {
-	elapsed := now.Sub(b.origin)
-	half := int64(elapsed / blameHalf)
-	if elapsed < 0 && elapsed%blameHalf != 0 {
-		half--
-	}
-	return half
+	return int64(max(0, now.Sub(b.origin)) / blameHalf)
 }

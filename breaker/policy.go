@@ -37,8 +37,7 @@ type Policy struct {
 	Jitter float64
 
 	// StepBack is how long the breaker must stay closed to undo one doubling of
-	// Ejection. Default 30s (gRFC A50
-	// steps back as well).
+	// Ejection. Default 30s (gRFC A50 steps back as well).
 	StepBack time.Duration
 
 	// MaxEjectedRatio is the most of the connected instances that may be ejected, in
