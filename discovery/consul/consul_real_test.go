@@ -25,7 +25,7 @@ func realSource(t *testing.T, agent *consultest.Agent, c Config) *Source {
 }
 
 func TestRealConformance(t *testing.T) {
-	agent := consultest.Start(t)
+	agent := consultest.StartWith(t, consultest.Options{Keep: true})
 	s := realSource(t, agent, Config{})
 	client, err := agent.Client()
 	if err != nil {
@@ -62,13 +62,9 @@ func TestRealConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		Break: func(t *testing.T) {
-			if err := agent.Pause(); err != nil {
-				t.Fatal(err)
-			}
-		},
+		Break: func(*testing.T) { agent.Kill() },
 		Heal: func(t *testing.T) {
-			if err := agent.Resume(); err != nil {
+			if err := agent.Restart(true); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -17,8 +17,8 @@
 //
 // Of the three answers that package discovery names, a doubted snapshot holds the last
 // set that was believed and says in Doubt why that is; an error leaves users with what
-// they have. A user that comes late, or was slow, gets the last set, doubted, instead of
-// an error. How long doubted instances go on serving is for the consumer to decide.
+// they have. A user that comes late, or was slow, gets the last set, doubted, before the
+// error. How long doubted instances go on serving is for the consumer to decide.
 //
 // # How it watches
 //

@@ -56,7 +56,7 @@ func (s *Source) String() string { return "consul at " + s.hub.agent.name() }
 
 // Watch implements [discovery.Source]. All calls with the same query share one watch of
 // the agent; a late one gets the current snapshot at once. While the agent gives no
-// answer, a late or slow one gets the last set it gave, doubted.
+// answer, a late or slow one gets the last set it gave, doubted, before the error.
 func (s *Source) Watch(ctx context.Context, q discovery.Query, update func(discovery.Snapshot)) error {
 	q, err := s.hub.agent.normalize(q)
 	if err != nil {

@@ -125,16 +125,16 @@ func (w *watch) serve(ctx context.Context, closed <-chan struct{}, update func(d
 
 // after returns what a user who has seen number seen should see next: the latest
 // snapshot. If that is an error and the user lacks the good one before it, because it
-// joined late or is slow, it is that one, doubted for the error's reason.
+// joined late or is slow, that one comes first, doubted for the error's reason.
 func (w *watch) after(seen uint64) (discovery.Snapshot, uint64, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := w.latest
-	if s.Err != nil && w.goodSeq > seen {
-		s.Instances, s.Problems = w.good.Instances, w.good.Problems
-		s.Doubt, s.Err = s.Err, nil
+	if w.latest.Err != nil && w.goodSeq > seen {
+		s := w.good
+		s.Doubt = w.latest.Err
+		return s, w.goodSeq, w.changed
 	}
-	return s, w.seq, w.changed
+	return w.latest, w.seq, w.changed
 }
 
 // sameSnapshot compares what users see. Instances are sorted, so order is no difference.
