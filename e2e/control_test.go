@@ -1,0 +1,50 @@
+package e2e
+
+import (
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+)
+
+// controlRate is small, for the control must not be what makes the machine slow.
+const controlRate = 100
+
+// control is plain gRPC with round_robin on the same servers in the same run. What it
+// suffers is the fault without surecall, and the machine.
+type control struct{ load *load }
+
+// newControl knows the addresses of the start and nothing of Consul.
+func newControl(t *testing.T, servers []*server) *control {
+	t.Helper()
+	source := manual.NewBuilderWithScheme("control")
+	var state resolver.State
+	for _, srv := range servers {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: srv.address}}})
+	}
+	source.InitialState(state)
+	conn, err := grpc.NewClient("control:///"+service,
+		grpc.WithResolvers(source),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &control{startLoad(t, conn, controlRate, "control")}
+}
+
+// report ends the control's load and prints its figures.
+func (c *control) report(t *testing.T) outcome {
+	t.Helper()
+	c.load.stop()
+	seen := c.load.all()
+	if len(seen.failed) > 1 {
+		t.Logf("plain gRPC: %d of %d calls failed, the first with: %v", len(seen.failed), seen.issued, seen.failed[0].err)
+		return seen
+	}
+	t.Logf("plain gRPC: %v", seen)
+	return seen
+}

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// settle is how long a load runs on after what a scenario does.
+const settle = 3 * time.Second
+
+func TestNothingHappens(t *testing.T) {
+	c := newCluster(t, setup{})
+	time.Sleep(settle)
+	c.exactly(t, c.finish(t))
+}
+
+// inFlight makes calls last long enough for several to be in flight on each server
+// whenever it is killed.
+func inFlight(servers int) map[int][]string {
+	flags := map[int][]string{}
+	for n := range servers {
+		flags[n+1] = []string{"-delay", "50ms"}
+	}
+	return flags
+}
+
+func TestKillOne(t *testing.T) {
+	c := newCluster(t, setup{flags: inFlight(5)})
+	c.servers[0].kill()
+	time.Sleep(settle)
+	c.finish(t)
+}
+
+func TestKillTwoAtOnce(t *testing.T) {
+	c := newCluster(t, setup{flags: inFlight(5)})
+	killTogether(c.servers[0], c.servers[1])
+	time.Sleep(settle)
+	c.finish(t)
+}
+
+// A server that left Consul goes on serving: what shows that it was heard is that
+// nobody calls it any more.
+func TestDeregistration(t *testing.T) {
+	c := newCluster(t, setup{})
+	c.servers[0].post(t, "/deregister")
+	c.quietWithin(t, c.servers[0], 500*time.Millisecond)
+	c.servers[0].leave(t)
+	time.Sleep(settle)
+	c.exactly(t, c.finish(t))
+}
+
+func TestCheckTurnsCritical(t *testing.T) {
+	c := newCluster(t, setup{})
+	c.servers[0].post(t, "/health?state=critical")
+	// The heart-beat comes each second and carries the news.
+	c.quietWithin(t, c.servers[0], 1500*time.Millisecond)
+	c.servers[0].post(t, "/health?state=passing")
+	c.busyWithin(t, c.servers[0], 3*time.Second)
+	c.exactly(t, c.finish(t))
+}
+
+func TestMaintenance(t *testing.T) {
+	c := newCluster(t, setup{})
+	maintenance := "http://" + c.agent.Addr + "/v1/agent/service/maintenance/" + c.servers[0].id
+	do(t, http.MethodPut, maintenance+"?enable=true&reason=e2e")
+	c.quietWithin(t, c.servers[0], 500*time.Millisecond)
+	do(t, http.MethodPut, maintenance+"?enable=false")
+	c.busyWithin(t, c.servers[0], 2*time.Second)
+	c.exactly(t, c.finish(t))
+}
+
+func TestWeightChanges(t *testing.T) {
+	c := newCluster(t, setup{})
+	c.servers[0].post(t, "/weight?weight=400")
+	time.Sleep(500 * time.Millisecond) // for the news to arrive
+	from := c.load.now()
+	time.Sleep(settle)
+	to := c.load.now()
+	seen := c.finish(t)
+	c.exactly(t, seen)
+	after := c.load.between(from, to)
+	// Its weight makes half of the fleet's; the choice by load may shift that a little.
+	share := float64(after.byInstance[c.servers[0].id]) / float64(after.issued)
+	t.Logf("share of %s after the change: %.1f %%", c.servers[0].id, 100*share)
+	if share < 0.4 || share > 0.6 {
+		t.Errorf("%s with half of all weight gets %.1f %% of the calls: want 40 to 60", c.servers[0].id, 100*share)
+	}
+}
+
+// quietWithin checks that after d the instance gets no more calls.
+func (c *cluster) quietWithin(t *testing.T, srv *server, d time.Duration) {
+	t.Helper()
+	time.Sleep(d)
+	before := srv.counter.Received.Load()
+	time.Sleep(time.Second)
+	if n := srv.counter.Received.Load() - before; n > 0 {
+		t.Errorf("%s received %d calls from %v on: want none", srv.id, n, d)
+	}
+}
+
+// busyWithin checks that within d the instance gets calls again.
+func (c *cluster) busyWithin(t *testing.T, srv *server, d time.Duration) {
+	t.Helper()
+	before := srv.counter.Received.Load()
+	time.Sleep(d)
+	if srv.counter.Received.Load() == before {
+		t.Errorf("%s received no call within %v", srv.id, d)
+	}
+}
