@@ -303,8 +303,7 @@ func TestResultsFromBeforeAChangeAreDropped(t *testing.T) {
 	})
 }
 
-// A callback under a lock would block on the first question it asks back, and the
-// bubble reports the deadlock.
+// A callback under a lock would block for ever on the first question it asks back.
 func TestChangedIsCalledWithNoLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b *breaker.Instance
@@ -338,12 +337,38 @@ func TestChangedIsCalledWithNoLock(t *testing.T) {
 	})
 }
 
+// A callback that takes its time holds back later changes, not those who make them.
 func TestChangesAreToldInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		last := breaker.StateClosed
-		told := 0
+		var told []breaker.State // not synchronised: told one at a time
+		release := make(chan struct{})
+		b := breaker.NewInstance(breaker.Policy{}, breaker.Hooks{Changed: func(c breaker.Change) {
+			if len(told) == 0 {
+				<-release
+			}
+			told = append(told, c.To)
+		}})
+		go record(b, breaker.Failure, 5)
+		synctest.Wait()
+		mustTrial(t, b).Done(breaker.Success)
+		wantState(t, b, breaker.StateClosed)
+		if len(told) != 0 {
+			t.Fatalf("told %v before the first callback returned", told)
+		}
+		close(release)
+		synctest.Wait()
+		want := []breaker.State{breaker.StateOpen, breaker.StateHalfOpen, breaker.StateClosed}
+		if !slices.Equal(told, want) {
+			t.Fatalf("told %v, want %v", told, want)
+		}
+	})
+}
+
+func TestInstanceHammer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last, told := breaker.StateClosed, 0 // not synchronised: told one at a time
 		b := breaker.NewInstance(breaker.Policy{Ejection: 10 * time.Millisecond, MaxEjection: 10 * time.Millisecond},
-			breaker.Hooks{Changed: func(c breaker.Change) { // not synchronised: one at a time
+			breaker.Hooks{Changed: func(c breaker.Change) {
 				if c.From != last {
 					t.Errorf("change %d is from %v, but the one before was to %v", told, c.From, last)
 				}

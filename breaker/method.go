@@ -58,9 +58,9 @@ func (b *Blame) Success(now time.Time) {
 }
 
 // Failure tells of an attempt of the method that failed on instance, while connected
-// instances had a connection. It reports whether the method is to blame: of the
-// instances more than half, and at least two, failed it within the window, and at
-// least half of its attempts failed.
+// instances had a connection. It reports whether the method is to blame: at least two
+// are connected, more than half of them failed it within the window, and so did at
+// least half of its attempts.
 func (b *Blame) Failure(instance uint64, now time.Time, connected int) (shared bool) {
 	half := b.halfOf(now)
 	b.mu.Lock()
@@ -69,7 +69,7 @@ func (b *Blame) Failure(instance uint64, now time.Time, connected int) (shared b
 	b.turn(half)
 	b.failures[half&1]++
 	b.failed[instance] = half
-	return len(b.failed) >= 2 && 2*len(b.failed) > connected && connected >= 2 &&
+	return connected >= 2 && 2*len(b.failed) > connected &&
 		b.failures[0]+b.failures[1] >= b.successesIn(half)+b.successesIn(half-1)
 }
 

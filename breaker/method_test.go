@@ -153,13 +153,27 @@ func TestBlameInParallel(t *testing.T) {
 
 func TestBlameTakesLateNews(t *testing.T) {
 	b := breaker.NewBlame()
-	b.Success(at(time.Minute))
-	for range 9 {
-		b.Success(at(0)) // must not wipe out the newer count
+	for range 2 {
+		b.Success(at(time.Minute))
 	}
+	b.Success(at(0)) // must not wipe out the newer count
 	b.Failure(1, at(time.Minute), 2)
 	if !b.Failure(2, at(0), 2) {
 		t.Fatal("a failure that came late was not counted")
+	}
+	b.Success(at(time.Minute))
+	if b.Failure(2, at(0), 2) != true {
+		t.Fatal("not shared at exactly half")
+	}
+	b.Success(at(0))
+	b.Success(at(time.Minute))
+	if b.Failure(2, at(time.Minute), 2) != true {
+		t.Fatal("a success of long ago was counted")
+	}
+	b.Success(at(time.Minute))
+	b.Success(at(time.Minute))
+	if b.Failure(2, at(time.Minute), 2) {
+		t.Fatal("newer successes were wiped out by one that came late")
 	}
 }
 
