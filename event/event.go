@@ -98,6 +98,7 @@ const (
 	AttemptsSpent  Denial = "attempts spent"   // the policy's number of attempts is reached
 	NoTimeLeft     Denial = "no time left"     // another attempt could not end before the deadline
 	ChainStop      Denial = "chain stop"       // the call is itself made under a retried attempt
+	ServiceDown    Denial = "service down"     // the service breaker is open
 	ServerPushback Denial = "server said no"   // the server asked not to be retried
 	NotReplayable  Denial = "stream has begun" // a message was already received or too much was sent
 )
