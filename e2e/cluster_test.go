@@ -38,9 +38,7 @@ type setup struct {
 // has been running for a second.
 func newCluster(t *testing.T, s setup) *cluster {
 	t.Helper()
-	if binaries.skip != "" {
-		t.Skip(binaries.skip)
-	}
+	needBinaries(t)
 	if s.servers == 0 {
 		s.servers = 5
 	}
@@ -154,7 +152,7 @@ func (c *cluster) addUp(t *testing.T, seen outcome) {
 	if received+len(seen.failed) < seen.issued {
 		t.Errorf("servers received %d and %d failed, of %d issued: want at least as many", received, len(seen.failed), seen.issued)
 	}
-	t.Logf("servers: received %d, answered %d; callers: %d issued, %d answered: %d attempts beyond the first",
+	t.Logf("servers: received %d, answered %d; callers: %d issued, %d answered; received beyond issued: %d",
 		received, answered, seen.issued, seen.ok, received-seen.issued)
 }
 

@@ -49,3 +49,11 @@ func run(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// needBinaries skips the test if the scenarios cannot run here.
+func needBinaries(t *testing.T) {
+	t.Helper()
+	if binaries.skip != "" {
+		t.Skip(binaries.skip)
+	}
+}

@@ -45,6 +45,7 @@ func rollingRestart(t *testing.T, servers int) {
 // machine may have been busy. What the scenario reports itself is never forgiven.
 func once(t *testing.T, scenario func(*testing.T) (miss string)) {
 	t.Helper()
+	needBinaries(t)
 	for run := 1; run <= 2; run++ {
 		miss := ""
 		ok := t.Run(fmt.Sprintf("run %d", run), func(t *testing.T) { miss = scenario(t) })

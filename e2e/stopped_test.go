@@ -40,7 +40,7 @@ const (
 	rejectedWithin = 50 * time.Millisecond   // is at once
 	trialEvery     = 50 * time.Millisecond   // a call may be tried this often
 	backWithin     = 300 * time.Millisecond  // of the first instance's return
-	extraRoutines  = 400                     // while all is rejected: trials, redials, the control's calls
+	extraRoutines  = 250                     // while all is rejected: trials, redials, the control's calls
 )
 
 func allStopped(t *testing.T, servers int) {
