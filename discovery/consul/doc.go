@@ -9,11 +9,11 @@
 //	what happens                       what the agent says          what users get
 //	an agent cut off from its servers  200, an empty list           the last set, doubted
 //	an agent that lost its data        200, an empty list           the last set, doubted for 1 min
-//	a token that lost its rights       200, an empty list           the last set, doubted
+//	a token without the rights         200, an empty list           the last set, doubted
 //	an agent that hangs                nothing, for ever            an error after the query's deadline
 //	an agent that is down              an error                     an error at once; back-off up to 30 s
 //	a proxy that strips headers        index 0                      polling each 2 s, not a hot loop
-//	the last instance left             200, an empty list           an empty set, after the leader confirms it
+//	there is none, or the last left    200, an empty list           an empty set, once the leader confirms it
 //
 // Of the three answers that package discovery names, a doubted snapshot holds the last
 // set that was believed and says in Doubt why that is; an error leaves users with what

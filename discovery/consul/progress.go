@@ -49,6 +49,7 @@ type progress struct {
 
 	held      decoded   // the last non-empty set that was believed
 	heldIndex uint64    // its index
+	vacant    bool      // a leader confirmed that there is nothing, and nothing came since
 	failures  int       // in a row
 	doubts    int       // answers in a row that were not simply believed
 	lostAt    time.Time // when the registry's memory was first found shorter than ours
@@ -58,9 +59,8 @@ var errFiltered = errors.New("Consul hides instances from us: " + forbidden)
 
 // judge says which set an answer stands for, and why that may lack instances. An empty
 // answer is often a lie: of an agent that cannot reach its servers, that lost its
-// data, or whose token lost its rights. So, while instances are held or when the index
-// is that of an agent that knows nothing, it is believed only if confirm, a read that
-// goes to the leader, says the same.
+// data, or whose token lacks rights, which the agent's stream does not tell. So it is
+// believed only if confirm, a read that goes to the leader, says the same.
 func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)) (decoded, error) {
 	if a.filtered {
 		return p.hidden(a)
@@ -68,7 +68,7 @@ func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)
 	if len(a.instances) > 0 {
 		return p.believe(a), nil
 	}
-	if len(p.held.instances) == 0 && a.index > 1 {
+	if p.vacant && a.index > 1 {
 		return p.believe(a), nil
 	}
 	if a.entries > 0 {
@@ -98,6 +98,7 @@ func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)
 			return p.doubt(a, fmt.Errorf("the registry lost its memory: its index went back from %d to %d", p.heldIndex, b.index))
 		}
 	}
+	p.vacant = true
 	return p.believe(b), nil
 }
 
@@ -105,7 +106,7 @@ func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)
 func (p *progress) believe(a answer) decoded {
 	p.held, p.heldIndex = decoded{}, 0
 	if len(a.instances) > 0 {
-		p.held, p.heldIndex = a.decoded, a.index
+		p.held, p.heldIndex, p.vacant = a.decoded, a.index, false
 	}
 	p.doubts, p.lostAt = 0, time.Time{}
 	return a.decoded

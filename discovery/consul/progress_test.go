@@ -50,7 +50,9 @@ func TestEmptyAnswers(t *testing.T) {
 		doubt   string // part of the doubt; empty: believed
 		asks    bool   // whether the leader is asked
 	}{
-		{"nothing held", answer{}, full(20), answer{}, nil, "", "", false},
+		{"nothing held", answer{}, full(20), lead(20), nil, "", "", true},
+		{"nothing held, no servers", answer{}, full(20), answer{}, down, "", "No cluster leader", true},
+		{"nothing held, ACLs that only the leader tells of", answer{}, full(20), hide(lead(20)), nil, "", "node:read", true},
 		{"index of an agent that knows nothing, leader agrees", answer{}, full(1), lead(20), nil, "", "", true},
 		{"index of an agent that knows nothing, no servers", answer{}, full(1), answer{}, down, "", "No cluster leader", true},
 		{"index of an agent that knows nothing, leader too", answer{}, full(1), lead(1), nil, "", "peer", true},
@@ -91,6 +93,25 @@ func TestEmptyAnswers(t *testing.T) {
 				t.Errorf("asked the leader: %v, want %v", asked, tt.asks)
 			}
 		})
+	}
+}
+
+// The leader is asked once about a service that has no instances.
+func TestConfirmedEmptyStays(t *testing.T) {
+	p := &progress{waitTime: time.Minute}
+	asked := 0
+	confirm := func() (answer, error) { asked++; return lead(20), nil }
+	for index := range uint64(5) {
+		if set, doubt := p.judge(full(20+index), noon, confirm); doubt != nil || len(set.instances) != 0 {
+			t.Fatalf("%+v, %v", set, doubt)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	p.believe(full(30, "a"))
+	if _, _ = p.judge(full(31), noon, confirm); asked != 2 {
+		t.Error("not asked after there was one")
 	}
 }
 

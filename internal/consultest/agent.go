@@ -82,8 +82,26 @@ func (a *Agent) Kill() {
 	a.process = nil
 }
 
-// Pause stops the agent's process: it accepts connections and answers nothing.
-func (a *Agent) Pause() error { return a.signal(syscall.SIGSTOP) }
+// Pause stops the agent's process: it accepts connections and answers nothing. Stopping
+// takes a moment, which Pause awaits.
+func (a *Agent) Pause() error {
+	if err := a.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	client, err := a.Client()
+	if err != nil {
+		return err
+	}
+	for range 100 {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		_, err := client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+		cancel()
+		if err != nil {
+			return nil
+		}
+	}
+	return errors.New("consultest: the agent still answers after SIGSTOP")
+}
 
 // Resume lets a paused agent go on.
 func (a *Agent) Resume() error { return a.signal(syscall.SIGCONT) }
