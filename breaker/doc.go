@@ -49,6 +49,13 @@
 //	MinFailures          20       as the instance breaker's MinRequests
 //	TrialInterval        50 ms    20 attempts per second find a recovery before a person could
 //
+// # Blame
+//
+// A method whose handler is broken fails on every instance, and would eject them one by
+// one for all other methods too. [Blame] sees that most instances fail it alike; such a
+// failure is then not held against the instance, by its caller, who records
+// [Ignored] in its place.
+//
 // # What the package does not do
 //
 // It starts no goroutine and no timer, counts no rejections, and knows nothing of

@@ -64,6 +64,22 @@ func TestBudgetIncome(t *testing.T) {
 	}
 }
 
+// Concurrent callers hand in their moments in any order.
+func TestBudgetWithAClockThatStepsBack(t *testing.T) {
+	b := retry.NewBudget(retry.BudgetPolicy{}, at(0))
+	drain(b, at(10*time.Second))
+	for _, d := range []time.Duration{0, 9 * time.Second, -time.Hour, 10 * time.Second} {
+		b.Deposit(at(d))
+		b.Deposit(at(d))
+		if got := b.Balance(at(d)); got < 0 || got > 2 {
+			t.Fatalf("after a step to %v the balance is %v, want what 2 to 8 calls pay for", d, got)
+		}
+	}
+	if got := b.Balance(at(10 * time.Second)); math.Abs(got-1.6) > 1e-9 {
+		t.Fatalf("balance is %v, want 1.6 of 8 calls: a second was paid twice", got)
+	}
+}
+
 // The promise that the budget is for: a service that fails every call of a steady
 // 1,000 per second is sent 21 % more, not three times as many.
 func TestBudgetBoundsAStorm(t *testing.T) {
