@@ -48,9 +48,10 @@ type Fleet struct {
 	median   median
 	rotation atomic.Uint64 // whose turn it is, among trials of the service breaker
 
-	ejected   atomic.Pointer[[]*Instance]
-	nextDue   atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
-	rebuiltAt atomic.Int64 // when a pick last asked for a rebuild
+	ejected      atomic.Pointer[[]*Instance]
+	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
+	connectedNow atomic.Int64
+	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
 
 	capMu sync.Mutex // one breaker at a time may ask whether it may trip
 
@@ -116,8 +117,8 @@ func samePolicy(a, b *breaker.Policy) bool {
 // now is nanoseconds on the fleet's own clock, never 0.
 func (f *Fleet) now() int64 { return int64(time.Since(f.epoch)) + 1 }
 
-// Now returns the time on the fleet's clock, which attempts are stamped with.
-func (f *Fleet) Now() int64 { return f.now() }
+// At returns t on the fleet's clock, which attempts are stamped with.
+func (f *Fleet) At(t time.Time) int64 { return int64(t.Sub(f.epoch)) + 1 }
 
 func (f *Fleet) time(now int64) time.Time { return f.epoch.Add(time.Duration(now)) }
 
@@ -161,15 +162,20 @@ func (f *Fleet) Recovered() {
 	f.updateDue()
 }
 
-// Connected returns how many instances have a connection.
-func (f *Fleet) Connected() int {
-	n := 0
-	for _, i := range *f.members.Load() {
-		if i.conn.SubConn() != nil {
-			n++
+// Connected returns how many instances had a connection when the picker was built.
+func (f *Fleet) Connected() int { return int(f.connectedNow.Load()) }
+
+// Another reports whether an eligible instance is left that a's call has not tried.
+func (f *Fleet) Another(a *Attempt) bool {
+	members := *f.members.Load()
+	start := int(f.random() >> 1)
+	for n := range members {
+		i := members[(start%len(members)+n)%len(members)]
+		if i != a.instance && i.eligible() && !a.tried(i) {
+			return true
 		}
 	}
-	return n
+	return false
 }
 
 // join returns the state of an instance that the source lists, old or new, and whether
@@ -180,7 +186,7 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 	i, stored := f.store[id]
 	if !stored {
 		f.serial++
-		i = &Instance{identity: id, serial: f.serial, shown: event.Connecting}
+		i = &Instance{identity: id, serial: f.serial, shown: event.Connecting, newcomer: f.settled}
 		i.breaker.Store(f.newBreaker(i))
 		f.store[id] = i
 	}

@@ -43,7 +43,7 @@ type Instance struct {
 	leftAt   int64 // when it left the source's set
 	lastErr  error
 	shown    event.State
-	wasReady bool
+	newcomer bool // joined a fleet that was serving already: takes its share slowly
 }
 
 // ID returns the instance's ID.
@@ -51,6 +51,9 @@ func (i *Instance) ID() string { return i.id }
 
 // Address returns where the instance listens.
 func (i *Instance) Address() string { return i.address }
+
+// Serial returns a small number that is the instance's own in its fleet.
+func (i *Instance) Serial() uint64 { return i.serial }
 
 // ejected reports whether the breaker keeps the instance out.
 func (i *Instance) ejected() bool {

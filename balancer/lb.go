@@ -167,10 +167,10 @@ func (f *Fleet) connected(i *Instance, now int64) (reborn bool) {
 	if reborn {
 		i.latency.forget()
 	}
-	if f.settled && (!i.wasReady || now-i.lostAt > int64(outage)) {
+	if i.newcomer || f.settled && now-i.lostAt > int64(outage) {
 		i.rampStart.Store(now)
 	}
-	i.refused, i.wasReady, i.lastErr = false, true, nil
+	i.refused, i.newcomer, i.lastErr = false, false, nil
 	return reborn
 }
 

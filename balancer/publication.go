@@ -150,6 +150,7 @@ func (p *publication) arm(d time.Duration) {
 // build returns the state to publish. Requires p.mu.
 func (p *publication) build(members []*Instance, now int64) balancer.State {
 	connected, failed := p.fleet.connectedOf(members)
+	p.fleet.connectedNow.Store(int64(len(connected)))
 	switch {
 	case !p.fleet.settle(len(members), len(connected), failed, now, p.firstReady):
 		return balancer.State{ConnectivityState: connectivity.Connecting, Picker: queueing{}}
@@ -162,7 +163,7 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	default:
 		return balancer.State{
 			ConnectivityState: connectivity.TransientFailure,
-			Picker:            &picker{fleet: p.fleet, refusal: p.fleet.refusal()},
+			Picker:            &picker{fleet: p.fleet, refusal: p.fleet.Refusal()},
 		}
 	}
 }

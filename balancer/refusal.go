@@ -14,8 +14,8 @@ type Refusal struct {
 	ErrAt   time.Time // when
 }
 
-// refusal describes the fleet as it stands.
-func (f *Fleet) refusal() Refusal {
+// Refusal describes the fleet as it stands.
+func (f *Fleet) Refusal() Refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	members := *f.members.Load()

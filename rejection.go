@@ -1,0 +1,92 @@
+package surecall
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/event"
+)
+
+// The sentinels that a [Rejection] matches with errors.Is.
+var (
+	// ErrNoInstance: no instance is known, or none has a connection.
+	ErrNoInstance = errors.New("surecall: no instance")
+	// ErrServiceDown: the service breaker is open.
+	ErrServiceDown = errors.New("surecall: service down")
+)
+
+// Rejection is the error of a call that surecall refused before anything was sent. Its
+// gRPC status is UNAVAILABLE. Use errors.As to get at it, and errors.Is with one of the
+// sentinels to learn the reason.
+type Rejection struct {
+	Reason  error // ErrNoInstance or ErrServiceDown
+	Service string
+	Method  string // the full method
+	// RetryAfter is when it makes sense to try again; 0: not known.
+	RetryAfter time.Duration
+	// Known is how many instances the client knows, and States how many of them are in
+	// which state.
+	Known  int
+	States map[event.State]int
+	// LastErr is the error of the connection that failed last, or what the source said,
+	// and Age how long ago that was. nil: none.
+	LastErr error
+	Age     time.Duration
+}
+
+// order of states in the message: what an operator looks for first.
+var messageOrder = []event.State{
+	event.Eligible, event.Absent, event.Overruled, event.Ejected, event.Failed, event.Connecting,
+}
+
+// Error says in one line what an operator can act on.
+func (r *Rejection) Error() string {
+	var b strings.Builder
+	if r.Reason == ErrServiceDown {
+		fmt.Fprintf(&b, "surecall: service %q is down: no instance answers", r.Service)
+	} else {
+		fmt.Fprintf(&b, "surecall: no eligible instance of %q", r.Service)
+	}
+	fmt.Fprintf(&b, ": %d known", r.Known)
+	for _, s := range messageOrder {
+		if n := r.States[s]; n > 0 {
+			fmt.Fprintf(&b, ", %d %s", n, s)
+		}
+	}
+	if r.LastErr != nil {
+		fmt.Fprintf(&b, "; last error %.1fs ago: %v", r.Age.Seconds(), r.LastErr)
+	}
+	return b.String()
+}
+
+// GRPCStatus makes status.FromError see UNAVAILABLE.
+func (r *Rejection) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
+
+// Is matches the reason.
+func (r *Rejection) Is(target error) bool { return target == r.Reason }
+
+// Unwrap gives the last error.
+func (r *Rejection) Unwrap() error { return r.LastErr }
+
+// newRejection makes a rejection from what the fleet says of itself.
+func newRejection(reason error, service, method string, f balancer.Refusal) *Rejection {
+	r := &Rejection{
+		Reason: reason, Service: service, Method: method,
+		Known: f.Known, States: f.States, LastErr: f.LastErr,
+	}
+	if f.LastErr != nil {
+		r.Age = max(0, time.Since(f.ErrAt))
+	}
+	return r
+}
+
+func isRejection(err error) bool {
+	var r *Rejection
+	return errors.As(err, &r)
+}
