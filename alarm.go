@@ -1,0 +1,39 @@
+package surecall
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// alarm is a timer for one attempt at a time. It is used again: a timer made for each
+// attempt, with its function, would be two allocations more.
+type alarm struct {
+	timer *time.Timer
+	rings atomic.Pointer[unaryAttempt]
+}
+
+// alarms are a client's, and not the package's: a timer belongs to the clock that it
+// was made under, which in a test is the test's own.
+type alarms struct{ pool sync.Pool }
+
+// set has a.expired called after d.
+func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
+	if al, ok := p.pool.Get().(*alarm); ok {
+		al.rings.Store(a)
+		al.timer.Reset(d)
+		return al
+	}
+	al := &alarm{}
+	al.rings.Store(a)
+	al.timer = time.AfterFunc(d, func() { al.rings.Load().expired() })
+	return al
+}
+
+// off ends the alarm. One that is ringing is not used again.
+func (p *alarms) off(al *alarm) {
+	if al.timer.Stop() {
+		al.rings.Store(nil)
+		p.pool.Put(al)
+	}
+}

@@ -1,0 +1,211 @@
+package surecall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/retry"
+)
+
+// Client makes calls to one service. It is a grpc.ClientConnInterface, so generated
+// stubs are made from it as from a *grpc.ClientConn, and it is safe for concurrent use.
+// Make one for each service and keep it for the life of the program.
+type Client struct {
+	core *core
+	conn *grpc.ClientConn
+}
+
+// NewClient returns a client of the service that target names: see [Option] for what
+// can be configured, and the package documentation for targets and defaults. It does no
+// I/O: the first call connects, or WaitReady. Everything that is wrong with target and
+// options is reported in one joined error.
+func NewClient(target string, opts ...Option) (*Client, error) {
+	c, t, s, err := newCore(target, opts)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient(t.dial, c.dialOptions(t, s)...)
+	if err != nil {
+		return nil, fmt.Errorf("surecall: %w", err)
+	}
+	return &Client{core: c, conn: conn}, nil
+}
+
+// DialOptions returns what makes a connection to target surecall's, for frameworks that
+// call grpc.NewClient themselves, with the same target. Each result serves one
+// connection.
+func DialOptions(target string, opts ...Option) ([]grpc.DialOption, error) {
+	c, t, s, err := newCore(target, opts)
+	if err != nil {
+		return nil, err
+	}
+	return c.dialOptions(t, s), nil
+}
+
+// Invoke makes a unary call.
+func (c *Client) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return c.conn.Invoke(ctx, method, args, reply, opts...)
+}
+
+// NewStream begins a streaming call.
+func (c *Client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.conn.NewStream(ctx, desc, method, opts...)
+}
+
+// Conn returns the connection beneath, which is just as protected.
+func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+
+// Close ends all calls in flight, with the code CANCELED, and everything that the client
+// runs in the background.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// WaitReady connects, and returns when calls can be made or ctx ends. Its error then
+// says what is missing.
+func (c *Client) WaitReady(ctx context.Context) error {
+	c.conn.Connect()
+	for {
+		state := c.conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.Shutdown:
+			return fmt.Errorf("surecall: client of %q is closed", c.core.service)
+		case connectivity.Idle:
+			c.conn.Connect()
+		}
+		if !c.conn.WaitForStateChange(ctx, state) {
+			r := newRejection(ErrNoInstance, c.core.service, "", c.core.fleet.Refusal())
+			return fmt.Errorf("%w: %w", context.Cause(ctx), r)
+		}
+	}
+}
+
+// Update applies options to the running client, on top of those it has. Either all are
+// applied at once, or none and the error says why. Calls that have begun go on under
+// what they began with. What was learned and counted stays: latencies, ejections, the
+// budget's tokens; a breaker or a budget whose own policy changes begins anew.
+func (c *Client) Update(opts ...LiveOption) error { return c.core.update(opts) }
+
+// InstanceStatus is one instance at one moment, as [Client.Instances] returns it.
+type InstanceStatus = balancer.Status
+
+// Instances returns a copy of what the client holds of each instance right now.
+func (c *Client) Instances() []InstanceStatus { return c.core.fleet.Status() }
+
+// core is what the interceptors of one connection share.
+type core struct {
+	service string
+	fleet   *balancer.Fleet
+	state   atomic.Pointer[policies]
+	alarms  alarms
+	mu      sync.Mutex // one update at a time
+}
+
+// policies is everything that Update swaps, as one immutable whole.
+type policies struct {
+	settings      *settings
+	methods       *methods
+	service       *breaker.Service // nil: off
+	trialInterval time.Duration
+	budget        *retry.Budget
+}
+
+func newCore(text string, opts []Option) (*core, *target, *settings, error) {
+	s, err := newSettings(opts)
+	t, targetErr := parseTarget(text, s.source)
+	if err = errors.Join(targetErr, err); err != nil {
+		return nil, nil, nil, err
+	}
+	c := &core{service: t.service}
+	c.state.Store(c.newPolicies(s, nil))
+	c.fleet = balancer.NewFleet(c.fleetConfig(s))
+	c.warn(s)
+	return c, t, s, nil
+}
+
+func (c *core) fleetConfig(s *settings) balancer.Config {
+	return balancer.Config{
+		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Events: s.events,
+		Refuse: func(method string, r balancer.Refusal) error {
+			return newRejection(ErrNoInstance, c.service, method, r)
+		},
+	}
+}
+
+// newPolicies compiles s. What old has learned and counted is kept.
+func (c *core) newPolicies(s *settings, old *policies) *policies {
+	p := &policies{settings: s}
+	if old == nil {
+		p.methods = newMethods(s, nil)
+		p.budget = retry.NewBudget(s.budget, time.Now())
+	} else {
+		p.methods = newMethods(s, old.methods)
+		if p.budget = old.budget; s.budget != old.settings.budget {
+			p.budget = retry.NewBudget(s.budget, time.Now())
+		}
+	}
+	if s.service == nil {
+		return p
+	}
+	p.trialInterval = s.service.WithDefaults().TrialInterval
+	if old != nil && old.service != nil && *s.service == *old.settings.service {
+		p.service = old.service
+		return p
+	}
+	p.service = breaker.NewService(*s.service, func(open bool, why string) {
+		if !open {
+			c.fleet.Recovered()
+		}
+		c.emit(event.ServiceBreakerChanged{Service: c.service, Open: open, Why: why})
+	})
+	return p
+}
+
+func (c *core) update(opts []LiveOption) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.state.Load()
+	s, err := old.settings.updated(opts)
+	if err != nil {
+		return err
+	}
+	c.state.Store(c.newPolicies(s, old))
+	c.fleet.Configure(c.fleetConfig(s))
+	c.warn(s)
+	return nil
+}
+
+// warn tells of patterns that fit no method: they are likely misspelt.
+func (c *core) warn(s *settings) {
+	if s.events == nil {
+		return
+	}
+	for _, pattern := range unmatched(s) {
+		s.events(event.ConfigWarning{Service: c.service, What: fmt.Sprintf("method pattern %q fits no method of the linked descriptors", pattern)})
+	}
+}
+
+// emit tells the handler of the present policies.
+func (c *core) emit(e event.Event) {
+	if h := c.state.Load().settings.events; h != nil {
+		h(e)
+	}
+}
+
+// observe tells of a call's end what is worth telling: a rejection.
+func (c *core) observe(state *policies, method string, err error) error {
+	if err != nil && state.settings.events != nil && isRejection(err) {
+		state.settings.events(event.CallRejected{Service: c.service, Method: method, Err: err})
+	}
+	return err
+}
