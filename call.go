@@ -97,7 +97,7 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	u.attempts++
 	a.call = u
 	at := &a.attempt
-	at.Fleet, at.Context = u.core.fleet, u.ctx
+	at.Fleet, at.Context, at.Begun = u.core.fleet, u.ctx, u.core.fleet.At(now)
 	more := u.method.idempotent && u.attempts < u.method.retry.MaxAttempts
 	at.Retryable = more
 	if u.executed {

@@ -34,6 +34,9 @@ type Attempt struct {
 	Stream       bool     // never a trial; its length is no latency
 	WaitForReady bool     // waits rather than being refused
 	Rotate       bool     // the service breaker's trial: whose turn it is, eligible or not
+	// Begun is when the attempt was handed to gRPC, on the fleet's clock. The first pick
+	// follows at once and saves reading the clock again; 0: it has to.
+	Begun int64
 
 	// Written by the picker.
 	instance *Instance

@@ -39,7 +39,10 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		a = &Attempt{Context: info.Ctx, Fleet: p.fleet}
 	}
 	a.replace()
-	now := p.fleet.now()
+	now := a.Begun
+	if a.Begun = 0; now == 0 {
+		now = p.fleet.now()
+	}
 	for range maxDraws {
 		i, trial := p.choose(a, now)
 		if i == nil {
@@ -136,6 +139,9 @@ func (f *Fleet) askRebuild(now int64) {
 // queueing makes calls wait until there is something to pick from.
 type queueing struct{}
 
-func (queueing) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+func (queueing) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	if a, ok := info.Ctx.Value(attemptKey{}).(*Attempt); ok {
+		a.Begun = 0 // by the time it is picked, that is long ago
+	}
 	return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 }

@@ -1,0 +1,97 @@
+package surecall
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// The path of a call, outermost first. It is one function for unary calls (unary,
+// below) and one for streams (stream.go), because every link of a chain of
+// interceptors allocates. The order is the point; each step stands where it does for a
+// reason, and TestChainOrder has a case for each.
+//
+//	step               constraint
+//	1 observe          outermost: sees every rejection below
+//	2 policy           one lookup; everything after it depends on the method
+//	3 call deadline    outside retry: all attempts of a call share it
+//	4 service breaker  outside retry: it judges what the user asked, not what we add
+//	5 retry            spends the shared budget; never the same instance twice while
+//	                   another is eligible; a rejection of ours is final
+//	6 attempt timeout  inside retry: it is what lets the next attempt begin
+//	7 pick             (balancer) eligibility, weighted choice, breaker, in-flight: one pass
+//	8 wire             gRPC
+//	9 verdict          from the error this interceptor sees: gRPC's own Done can report
+//	                   success for an RPC that failed
+func (c *core) unary(
+	ctx context.Context, name string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	state := c.state.Load()
+	m := state.methods.find(name)
+	now := time.Now()
+	deadline, has := ctx.Deadline()
+	ours := !has && m.deadline > 0
+	if ours {
+		deadline, has = now.Add(m.deadline), true
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	u := &unaryCall{
+		core: c, state: state, method: m,
+		ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+	}
+	u.wire = wire{req, reply, conn, invoker, opts}
+	waits := waitsForReady(opts)
+	trial, err := c.admit(ctx, state, name, waits, now)
+	if err != nil {
+		return c.observe(state, name, err)
+	}
+	if m.retry.MaxAttempts > 1 {
+		state.budget.Deposit(now)
+	}
+	u.first.attempt.Rotate, u.first.attempt.WaitForReady = trial, waits
+	return c.observe(state, name, u.run(&u.first, now))
+}
+
+// admit asks the service breaker. While it is open, a call that waits for ready waits
+// for a trial's turn or for the breaker to close; any other is rejected.
+func (c *core) admit(ctx context.Context, state *policies, name string, waits bool, now time.Time) (trial bool, err error) {
+	if state.service == nil {
+		return false, nil
+	}
+	for {
+		changed := state.service.Changed
+		ok, trial := state.service.Allow(now)
+		if ok {
+			return trial, nil
+		}
+		if !waits {
+			r := newRejection(ErrServiceDown, c.service, name, c.fleet.Refusal())
+			r.RetryAfter = state.trialInterval
+			return false, r
+		}
+		turn := time.NewTimer(state.trialInterval)
+		select {
+		case <-changed():
+		case <-turn.C:
+		case <-ctx.Done():
+			turn.Stop()
+			return false, deadlineError(ctx.Err(), "while the service breaker was open")
+		}
+		turn.Stop()
+		now = time.Now()
+	}
+}
+
+// waitsForReady reports whether the caller asked for grpc.WaitForReady(true).
+func waitsForReady(opts []grpc.CallOption) bool {
+	waits := false
+	for _, o := range opts {
+		if f, ok := o.(grpc.FailFastCallOption); ok {
+			waits = !f.FailFast
+		}
+	}
+	return waits
+}

@@ -1,0 +1,203 @@
+package surecall
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/internal/quantile"
+	"github.com/surecall/surecall/retry"
+)
+
+// maxMethods bounds the table: a program calls a few hundred methods, one that makes
+// names up must not grow it for ever. What does not fit gets its policy anew each time.
+const maxMethods = 4096
+
+// AttemptTimeout bounds an attempt of an idempotent method. It is learned: Multiple
+// times the method's 99th percentile of the last 20 s, within Min and half of what is
+// left of the call's deadline; Initial until 20 answers are known. Its zero value is the
+// default.
+//
+// An attempt is cut only if another follows: if attempts, deadline and budget allow
+// one. Else it goes on for as long as the call may.
+type AttemptTimeout struct {
+	Multiple float64       // default 4 (measured: below 3 healthy tails are cut, above 6 hangs show)
+	Min      time.Duration // default 100 ms
+	Initial  time.Duration // default 200 ms
+	Fixed    time.Duration // if set, the timeout; nothing is learned
+}
+
+// The defaults of [AttemptTimeout].
+const (
+	DefaultAttemptMultiple = 4
+	DefaultAttemptMin      = 100 * time.Millisecond
+	DefaultAttemptInitial  = 200 * time.Millisecond
+	// learnedFrom is how many answers make a percentile worth its name.
+	learnedFrom = 20
+)
+
+// Validate reports everything that is wrong with t, joined.
+func (t AttemptTimeout) Validate() error {
+	var errs []error
+	if t.Multiple != 0 && !(t.Multiple >= 1) {
+		errs = append(errs, fmt.Errorf("surecall: AttemptTimeout.Multiple %v: want 0 (means %v) or at least 1", t.Multiple, DefaultAttemptMultiple))
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{{"Min", t.Min}, {"Initial", t.Initial}, {"Fixed", t.Fixed}} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("surecall: AttemptTimeout.%s %v: want 0 (the default) or more", f.name, f.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t AttemptTimeout) withDefaults() AttemptTimeout {
+	if t.Multiple == 0 {
+		t.Multiple = DefaultAttemptMultiple
+	}
+	if t.Min == 0 {
+		t.Min = DefaultAttemptMin
+	}
+	if t.Initial == 0 {
+		t.Initial = DefaultAttemptInitial
+	}
+	return t
+}
+
+// of returns the timeout of an attempt that has left to live, and whether it was
+// learned.
+func (t *AttemptTimeout) of(s *methodStats, left time.Duration) (timeout time.Duration, learned bool) {
+	switch {
+	case t.Fixed > 0:
+		timeout, learned = t.Fixed, true
+	case s.latency.Samples() >= learnedFrom:
+		timeout, learned = max(t.Min, time.Duration(t.Multiple*float64(s.latency.P99()))), true
+	default:
+		timeout = t.Initial
+	}
+	return min(timeout, left/2), learned
+}
+
+// method is one method under one set of policies.
+type method struct {
+	name       string
+	deadline   time.Duration // 0: none
+	streams    time.Duration // the deadline of streams; 0: none
+	attempt    *AttemptTimeout
+	retry      retry.Policy
+	idempotent bool
+	stats      *methodStats
+}
+
+// methodStats is what is learned of a method. It outlives changes of policy.
+type methodStats struct {
+	latency quantile.Sketch
+	blame   *breaker.Blame
+}
+
+// p99 returns the method's 99th percentile, or 0 while it is not known.
+func (s *methodStats) p99() time.Duration {
+	if s.latency.Samples() < learnedFrom {
+		return 0
+	}
+	return s.latency.P99()
+}
+
+// methods is the table of a client's methods: one map lookup in an immutable map. It
+// is copied when a method is called for the first time.
+type methods struct {
+	settings *settings
+	table    atomic.Pointer[map[string]*method]
+	mu       sync.Mutex // one copy at a time
+}
+
+// newMethods returns a table under s that keeps what old has learned.
+func newMethods(s *settings, old *methods) *methods {
+	t := &methods{settings: s}
+	table := map[string]*method{}
+	if old != nil {
+		for name, m := range *old.table.Load() {
+			table[name] = newMethod(name, s, m.stats)
+		}
+	}
+	t.table.Store(&table)
+	return t
+}
+
+func (t *methods) find(name string) *method {
+	if m := (*t.table.Load())[name]; m != nil {
+		return m
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := *t.table.Load()
+	if m := old[name]; m != nil {
+		return m
+	}
+	m := newMethod(name, t.settings, &methodStats{blame: breaker.NewBlame()})
+	if len(old) < maxMethods {
+		table := maps.Clone(old)
+		table[name] = m
+		t.table.Store(&table)
+	}
+	return m
+}
+
+func newMethod(name string, s *settings, stats *methodStats) *method {
+	r := s.resolve(name)
+	m := &method{name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), stats: stats}
+	if r.deadlineSet {
+		m.streams = r.deadline
+	}
+	if r.attempt != nil {
+		t := r.attempt.withDefaults()
+		m.attempt = &t
+	}
+	if r.idempotent != nil {
+		m.idempotent = *r.idempotent
+	} else {
+		m.idempotent = retry.LookupIdempotency(name) == retry.Idempotent
+	}
+	return m
+}
+
+// unmatched returns the patterns that name no method of the linked descriptors. With
+// none of the service's descriptors linked there is nothing to compare with, and a
+// pattern may well be right.
+func unmatched(s *settings) []string {
+	var names []string
+	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			service := f.Services().Get(i)
+			for j := range service.Methods().Len() {
+				names = append(names, fmt.Sprintf("/%s/%s", service.FullName(), service.Methods().Get(j).Name()))
+			}
+		}
+		return true
+	})
+	var none []string
+	for _, r := range s.rules {
+		if !anyMatches(r.pattern, names) {
+			none = append(none, r.pattern)
+		}
+	}
+	return none
+}
+
+func anyMatches(pattern string, names []string) bool {
+	for _, name := range names {
+		if matches(pattern, name) {
+			return true
+		}
+	}
+	return false
+}

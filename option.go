@@ -1,0 +1,248 @@
+package surecall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/resolver"
+	"github.com/surecall/surecall/retry"
+)
+
+// Option configures a client. Each option says in its type where it can be given: an
+// option that has no meaning somewhere does not compile there.
+type Option interface{ client(*settings) }
+
+// LiveOption is an [Option] that [Client.Update] takes too.
+type LiveOption interface {
+	Option
+	live()
+}
+
+// MethodOption is a [LiveOption] that [ForMethod] takes too: it applies to every method
+// of the client, or to those a pattern names.
+type MethodOption interface {
+	LiveOption
+	method(*methodSettings)
+}
+
+// WithOptions bundles options. They apply in order; of options that set the same
+// thing, the last wins.
+func WithOptions(opts ...Option) Option {
+	return fixed(func(s *settings) {
+		for _, o := range opts {
+			o.client(s)
+		}
+	})
+}
+
+// WithInsecure connects without transport security. One of it and
+// [WithTransportCredentials] is required: security is never guessed.
+func WithInsecure() Option {
+	return fixed(func(s *settings) { s.credentials = insecure.NewCredentials() })
+}
+
+// WithTransportCredentials connects with c, TLS for example. The name in a server's
+// certificate is checked against the instance's own ServerName if the source gives one,
+// else against the authority: "NAME.service.consul" for a target of Consul, the name of
+// the service for other sources.
+func WithTransportCredentials(c credentials.TransportCredentials) Option {
+	return fixed(func(s *settings) {
+		s.credentials = c
+		if c == nil {
+			s.fail(errors.New("surecall: WithTransportCredentials: nil: want credentials, or WithInsecure()"))
+		}
+	})
+}
+
+// WithSource takes instances from source instead of what the target's scheme names. The
+// target's path is the name of the service.
+func WithSource(source discovery.Source) Option {
+	return fixed(func(s *settings) {
+		s.source = source
+		if source == nil {
+			s.fail(errors.New("surecall: WithSource: nil: want a source"))
+		}
+	})
+}
+
+// WithLoss says what to do when most instances vanish from the source at once. By
+// default that is doubted: see [resolver.Loss].
+func WithLoss(l resolver.Loss) Option {
+	return fixed(func(s *settings) {
+		s.loss = l
+		s.fail(l.Validate())
+	})
+}
+
+// WithContextDialer connects through dial, which is given an instance's address as the
+// source has it ("host:port" or "unix:path"). TLS stays above it.
+func WithContextDialer(dial func(ctx context.Context, address string) (net.Conn, error)) Option {
+	return fixed(func(s *settings) { s.dialer = dial })
+}
+
+// WithIdleTimeout closes all connections after d without a call; the next call opens
+// them again. By default they stay open: a connection costs about 50 KiB, and a call
+// that has to open one waits for it. For programs with thousands of clients.
+func WithIdleTimeout(d time.Duration) Option {
+	return fixed(func(s *settings) {
+		s.idle = d
+		if d < 0 {
+			s.fail(fmt.Errorf("surecall: WithIdleTimeout %v: want 0 (never) or more", d))
+		}
+	})
+}
+
+// WithDialOptions passes gRPC's own options through. User interceptors among them run
+// outside surecall's. An option that surecall sets itself is an error that says what to
+// use instead.
+func WithDialOptions(opts ...grpc.DialOption) Option {
+	return fixed(func(s *settings) { s.dial = append(s.dial, opts...) })
+}
+
+// WithEvents has h told what surecall decides: see package event. Given more than once,
+// each handler is told.
+func WithEvents(h event.Handler) LiveOption {
+	return live(func(s *settings) { s.events = event.Tee(s.events, h) })
+}
+
+// WithBalancer spreads calls by p.
+func WithBalancer(p balancer.Policy) LiveOption {
+	return live(func(s *settings) {
+		s.balancer = p
+		s.fail(p.Validate())
+	})
+}
+
+// WithBreaker gives each instance a breaker of policy p. By default it is
+// breaker.Policy{}.
+func WithBreaker(p breaker.Policy) LiveOption {
+	return live(func(s *settings) {
+		s.breaker = &p
+		s.fail(p.Validate())
+	})
+}
+
+// WithoutBreaker ejects no instance.
+func WithoutBreaker() LiveOption { return live(func(s *settings) { s.breaker = nil }) }
+
+// WithServiceBreaker gives the service a breaker of policy p. By default it is
+// breaker.ServicePolicy{}.
+func WithServiceBreaker(p breaker.ServicePolicy) LiveOption {
+	return live(func(s *settings) {
+		s.service = &p
+		s.fail(p.Validate())
+	})
+}
+
+// WithoutServiceBreaker lets calls wait on a service of which nothing answers.
+func WithoutServiceBreaker() LiveOption { return live(func(s *settings) { s.service = nil }) }
+
+// WithClassifier replaces the table that decides what the end of an attempt means for
+// its instance: breaker.Classify.
+func WithClassifier(c breaker.Classifier) LiveOption {
+	return live(func(s *settings) {
+		s.classify = c
+		if c == nil {
+			s.fail(errors.New("surecall: WithClassifier: nil: want a function, breaker.Classify is the default"))
+		}
+	})
+}
+
+// WithRetryBudget bounds the retries of all calls together. By default it is
+// retry.BudgetPolicy{}.
+func WithRetryBudget(p retry.BudgetPolicy) LiveOption {
+	return live(func(s *settings) {
+		s.budget = p
+		s.fail(p.Validate())
+	})
+}
+
+// WithIdempotent declares methods that may be executed twice with the effect of once,
+// beside those whose proto file says so (option idempotency_level). Patterns are those
+// of [ForMethod].
+func WithIdempotent(patterns ...string) LiveOption { return idempotency(true, patterns) }
+
+// WithNotIdempotent declares methods that must not, whatever their proto file says.
+func WithNotIdempotent(patterns ...string) LiveOption { return idempotency(false, patterns) }
+
+func idempotency(is bool, patterns []string) LiveOption {
+	return live(func(s *settings) {
+		for _, p := range patterns {
+			s.rule(p, methodOption(func(m *methodSettings) { m.idempotent = &is }))
+		}
+	})
+}
+
+// ForMethod applies options to the methods that pattern names: a full method
+// ("/orders.v1.Orders/Get"), or the beginning of some and a star ("/orders.v1.Orders/Get*",
+// "/orders.v1.Orders/*", "*"). Of several patterns that fit a method, all apply, and
+// what the longest says wins; an exact name is the longest.
+func ForMethod(pattern string, opts ...MethodOption) LiveOption {
+	return live(func(s *settings) { s.rule(pattern, opts...) })
+}
+
+// WithCallDeadline bounds a call, all its attempts together, if the caller's context
+// has no deadline. Default 5 s. Streams are bounded only by a ForMethod that names them.
+func WithCallDeadline(d time.Duration) MethodOption {
+	return methodOption(func(m *methodSettings) {
+		m.deadline, m.deadlineSet = d, true
+		if d <= 0 {
+			m.fail(fmt.Errorf("surecall: WithCallDeadline %v: want more than 0, or WithoutCallDeadline()", d))
+		}
+	})
+}
+
+// WithoutCallDeadline lets calls without a deadline wait for ever.
+func WithoutCallDeadline() MethodOption {
+	return methodOption(func(m *methodSettings) { m.deadline, m.deadlineSet = 0, true })
+}
+
+// WithAttemptTimeout bounds an attempt of an idempotent method, so that another can
+// follow on another instance. By default it is AttemptTimeout{}, which learns.
+func WithAttemptTimeout(t AttemptTimeout) MethodOption {
+	return methodOption(func(m *methodSettings) {
+		m.attempt = &t
+		m.fail(t.Validate())
+	})
+}
+
+// WithoutAttemptTimeout lets an attempt last as long as its call.
+func WithoutAttemptTimeout() MethodOption {
+	return methodOption(func(m *methodSettings) { m.attempt = nil })
+}
+
+// WithRetry retries by p. By default it is retry.Policy{}.
+func WithRetry(p retry.Policy) MethodOption {
+	return methodOption(func(m *methodSettings) {
+		m.retry = &p
+		m.fail(p.Validate())
+	})
+}
+
+// WithoutRetry makes one attempt for each call.
+func WithoutRetry() MethodOption { return WithRetry(retry.Policy{MaxAttempts: 1}) }
+
+// The three kinds of option.
+type (
+	fixed        func(*settings)
+	live         func(*settings)
+	methodOption func(*methodSettings)
+)
+
+func (o fixed) client(s *settings)              { o(s) }
+func (o live) client(s *settings)               { o(s) }
+func (live) live()                              {}
+func (o methodOption) client(s *settings)       { o(&s.base); s.fail(s.base.takeErr()) }
+func (methodOption) live()                      {}
+func (o methodOption) method(m *methodSettings) { o(m) }

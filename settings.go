@@ -1,0 +1,190 @@
+package surecall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/resolver"
+	"github.com/surecall/surecall/retry"
+)
+
+// settings is everything options say. Defaults come through the same door as what the
+// user says: defaultSettings applies first.
+type settings struct {
+	// Fixed when the client is made.
+	credentials credentials.TransportCredentials
+	source      discovery.Source
+	loss        resolver.Loss
+	dialer      func(context.Context, string) (net.Conn, error)
+	dial        []grpc.DialOption
+	idle        time.Duration
+
+	// Live: swapped as a whole by Client.Update.
+	events   event.Handler
+	balancer balancer.Policy
+	breaker  *breaker.Policy
+	service  *breaker.ServicePolicy
+	budget   retry.BudgetPolicy
+	classify breaker.Classifier
+	base     methodSettings
+	rules    []rule // by rising length of their patterns
+
+	errs []error
+}
+
+// methodSettings is what options say about one method.
+type methodSettings struct {
+	deadline    time.Duration // 0: none
+	deadlineSet bool          // by an option
+	attempt     *AttemptTimeout
+	retry       *retry.Policy
+	idempotent  *bool // nil: what the proto file says
+
+	errs []error
+}
+
+// rule is what ForMethod says.
+type rule struct {
+	pattern string
+	opts    []MethodOption
+}
+
+// The defaults that are not those of a policy's zero value.
+const (
+	// DefaultCallDeadline is between go-zero's and kratos' 2 s and Envoy's 15 s.
+	DefaultCallDeadline = 5 * time.Second
+)
+
+func defaultSettings() *settings {
+	return &settings{
+		breaker:  &breaker.Policy{},
+		service:  &breaker.ServicePolicy{},
+		classify: breaker.Classify,
+		base: methodSettings{
+			deadline: DefaultCallDeadline,
+			attempt:  &AttemptTimeout{},
+			retry:    &retry.Policy{},
+		},
+	}
+}
+
+// newSettings returns what opts say, or everything that is wrong with them, joined.
+func newSettings(opts []Option) (*settings, error) {
+	s := defaultSettings()
+	for n, o := range opts {
+		if o == nil {
+			s.fail(fmt.Errorf("surecall: option %d is nil", n))
+			continue
+		}
+		o.client(s)
+	}
+	if s.credentials == nil && len(s.errs) == 0 {
+		s.fail(errors.New("surecall: no transport security chosen: want WithTransportCredentials(…) or WithInsecure()"))
+	}
+	s.fail(checkDialOptions(s.dial))
+	return s, errors.Join(s.errs...)
+}
+
+// updated returns s with opts applied.
+func (s *settings) updated(opts []LiveOption) (*settings, error) {
+	next := *s
+	next.rules, next.errs = slices.Clone(s.rules), nil
+	for n, o := range opts {
+		if o == nil {
+			next.fail(fmt.Errorf("surecall: option %d is nil", n))
+			continue
+		}
+		o.client(&next)
+	}
+	return &next, errors.Join(next.errs...)
+}
+
+func (s *settings) fail(err error) {
+	if err != nil {
+		s.errs = append(s.errs, err)
+	}
+}
+
+func (m *methodSettings) fail(err error) {
+	if err != nil {
+		m.errs = append(m.errs, err)
+	}
+}
+
+func (m *methodSettings) takeErr() error {
+	err := errors.Join(m.errs...)
+	m.errs = nil
+	return err
+}
+
+// rule adds what opts say of the methods that pattern names.
+func (s *settings) rule(pattern string, opts ...MethodOption) {
+	s.fail(checkPattern(pattern))
+	var trial methodSettings
+	for n, o := range opts {
+		if o == nil {
+			s.fail(fmt.Errorf("surecall: ForMethod(%q): option %d is nil", pattern, n))
+			return
+		}
+		o.method(&trial)
+	}
+	if err := trial.takeErr(); err != nil {
+		s.fail(fmt.Errorf("surecall: ForMethod(%q): %w", pattern, err))
+	}
+	s.rules = append(s.rules, rule{pattern, opts})
+	slices.SortStableFunc(s.rules, func(a, b rule) int { return a.length() - b.length() })
+}
+
+// resolve returns the settings of one method.
+func (s *settings) resolve(method string) methodSettings {
+	m := s.base
+	m.deadlineSet = false // a stream's deadline must name it
+	for _, r := range s.rules {
+		if matches(r.pattern, method) {
+			for _, o := range r.opts {
+				o.method(&m)
+			}
+		}
+	}
+	return m
+}
+
+// length orders patterns: an exact name is longer than every beginning of it.
+func (r rule) length() int {
+	if strings.HasSuffix(r.pattern, "*") {
+		return 2 * (len(r.pattern) - 1)
+	}
+	return 2*len(r.pattern) + 1
+}
+
+func matches(pattern, method string) bool {
+	if beginning, star := strings.CutSuffix(pattern, "*"); star {
+		return strings.HasPrefix(method, beginning)
+	}
+	return pattern == method
+}
+
+func checkPattern(pattern string) error {
+	const want = `want "/package.Service/Method", or the beginning of one and a star at the end`
+	beginning, star := strings.CutSuffix(pattern, "*")
+	switch {
+	case pattern == "*":
+		return nil
+	case !strings.HasPrefix(pattern, "/"), strings.Contains(beginning, "*"),
+		!star && strings.Count(pattern, "/") != 2, strings.Count(pattern, "/") > 2, strings.HasSuffix(pattern, "/"):
+		return fmt.Errorf("surecall: method pattern %q: %s", pattern, want)
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package surecall
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+)
+
+// stream is the path of a streaming call. It differs from that of a unary call where a
+// stream does:
+//
+//   - It has a deadline only if ForMethod gives it one: a stream may live for hours.
+//   - A retry is possible only until the stream exists: what follows on it cannot be
+//     repeated without knowing what it means.
+//   - It is judged by its end, and never a half-open trial: that end may be hours away.
+//   - Its length says nothing about latency.
+func (c *core) stream(
+	ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, name string, streamer grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	state := c.state.Load()
+	m := state.methods.find(name)
+	now := time.Now()
+	cancel := func() {}
+	if _, has := ctx.Deadline(); !has && m.streams > 0 {
+		ctx, cancel = context.WithDeadline(ctx, now.Add(m.streams))
+	}
+	waits := waitsForReady(opts)
+	trial, err := c.admit(ctx, state, name, waits, now)
+	if err != nil {
+		cancel()
+		return nil, c.observe(state, name, err)
+	}
+	if m.retry.MaxAttempts > 1 {
+		state.budget.Deposit(now)
+	}
+	s := &clientStream{core: c, state: state, method: m, cancel: cancel, serverStreams: desc.ServerStreams}
+	s.attempt = &balancer.Attempt{Context: ctx, Fleet: c.fleet, Stream: true, WaitForReady: waits, Rotate: trial}
+	for n := 1; ; n++ {
+		s.ClientStream, err = streamer(s.attempt, desc, conn, name, opts...)
+		if err == nil {
+			return s, nil
+		}
+		s.end(err)
+		if !s.reopens(ctx, n, err) {
+			return nil, c.observe(state, name, s.openError(ctx, err))
+		}
+		s.once = sync.Once{}
+		s.attempt = &balancer.Attempt{Context: ctx, Fleet: c.fleet, Stream: true, WaitForReady: waits, Rotate: trial, Prior: s.attempt}
+	}
+}
+
+// clientStream is one streaming call. Its methods may be called as gRPC allows: one
+// goroutine sends while another receives.
+type clientStream struct {
+	grpc.ClientStream
+	core          *core
+	state         *policies
+	method        *method
+	attempt       *balancer.Attempt
+	cancel        context.CancelFunc
+	serverStreams bool
+	once          sync.Once
+}
+
+// reopens decides whether a stream that could not be opened is opened on another
+// instance, after having waited if it must: only if nothing can have been executed.
+func (s *clientStream) reopens(ctx context.Context, n int, err error) bool {
+	p, at := &s.method.retry, s.attempt
+	if at.Instance() == nil || at.Executed() || ctx.Err() != nil || !retryable(p, status.Code(err), false) {
+		return false
+	}
+	if n >= p.MaxAttempts || !s.state.budget.Withdraw(time.Now()) {
+		return false
+	}
+	var wait time.Duration
+	if n > 1 || !s.core.fleet.Another(at) {
+		wait = p.Delay(n, rand.Float64())
+	}
+	if h := s.state.settings.events; h != nil {
+		h(event.AttemptRetried{
+			Service: s.core.service, Method: s.method.name, Instance: at.Instance().ID(), Attempt: n, Cause: err, Wait: wait,
+		})
+	}
+	return pause(ctx, wait) == nil
+}
+
+// openError is the error of a stream that was not opened.
+func (s *clientStream) openError(ctx context.Context, err error) error {
+	s.cancel()
+	return s.core.named(ctx, s.method.name, s.attempt, err)
+}
+
+// RecvMsg ends the stream when gRPC says that nothing more will come.
+func (s *clientStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if err != nil || !s.serverStreams {
+		s.end(err)
+	}
+	return err
+}
+
+// SendMsg ends the stream on an error; io.EOF means that RecvMsg has the true one.
+func (s *clientStream) SendMsg(m any) error {
+	err := s.ClientStream.SendMsg(m)
+	if err != nil && err != io.EOF {
+		s.end(err)
+	}
+	return err
+}
+
+// end judges the instance by the stream's end.
+func (s *clientStream) end(err error) {
+	s.once.Do(func() {
+		now := time.Now()
+		if s.ClientStream != nil {
+			defer s.cancel()
+		}
+		at := s.attempt
+		i := at.Instance()
+		if i == nil {
+			return
+		}
+		if err == io.EOF {
+			err = nil
+		}
+		verdict := breaker.Success
+		if err != nil {
+			verdict = s.state.settings.classify(breaker.Outcome{
+				Code:          status.Code(err),
+				NeverExecuted: !at.Executed(),
+				Canceled:      at.Err() == context.Canceled,
+				Elapsed:       time.Duration(s.core.fleet.At(now) - at.Picked()),
+			})
+		}
+		service := s.state.service
+		switch verdict {
+		case breaker.Success:
+			s.method.stats.blame.Success(now)
+			if service != nil {
+				service.Success(now)
+			}
+		case breaker.Failure, breaker.RatioFailure:
+			if service != nil {
+				service.Failure(now)
+			}
+			if s.method.stats.blame.Failure(i.Serial(), now, s.core.fleet.Connected()) {
+				verdict = breaker.Ignored
+			}
+		}
+		at.Judge(verdict)
+	})
+}
+
+// named turns gRPC's error for a call that found no policy of ours into a rejection.
+func (c *core) named(ctx context.Context, method string, at *balancer.Attempt, err error) error {
+	if at.Instance() != nil || ctx.Err() != nil || status.Code(err) != codes.Unavailable || isRejection(err) {
+		return err
+	}
+	// The source has had nothing yet, so that there was no policy to say it.
+	return &Rejection{Reason: ErrNoInstance, Service: c.service, Method: method, LastErr: err}
+}

@@ -1,0 +1,143 @@
+package surecall
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	grpcresolver "google.golang.org/grpc/resolver"
+
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/discovery/consul"
+	"github.com/surecall/surecall/discovery/static"
+)
+
+// target is what a client's target string means.
+type target struct {
+	service   string
+	dial      string // what gRPC is told: nothing of the query, which may hold a token
+	authority string
+	query     discovery.Query
+	// open is nil for a target of gRPC's own, dns for example.
+	open func() (discovery.Source, func(), error)
+}
+
+// parseTarget understands
+//
+//	consul:///orders?tag=v2&dc=eu   instances from Consul: see package discovery/consul
+//	static:///a:1,b:2               a fixed list, or a file: see package discovery/static
+//	memory:///orders                what WithSource gives; so does any other scheme then
+//	dns:///orders:50051             and all else that plain gRPC resolves
+func parseTarget(text string, source discovery.Source) (*target, error) {
+	if text == "" {
+		return nil, errors.New("surecall: target is empty: want scheme:///service, for example consul:///orders")
+	}
+	scheme, _, isURL := strings.Cut(text, "://")
+	if !isURL {
+		if source != nil {
+			return nil, fmt.Errorf("surecall: target %q: want scheme:///service, because WithSource is given", text)
+		}
+		return foreign(text)
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("surecall: target of scheme %q cannot be parsed: %w", scheme, err.(*url.Error).Err)
+	}
+	switch {
+	case u.Scheme == "consul":
+		return consulTarget(u, source)
+	case source != nil:
+		return sourceTarget(u, source)
+	case u.Scheme == "static":
+		return staticTarget(u)
+	case u.Scheme == "memory":
+		return nil, fmt.Errorf("surecall: target %q: want WithSource(registry) with it: a registry in memory has no address", text)
+	default:
+		return foreign(text)
+	}
+}
+
+func consulTarget(u *url.URL, source discovery.Source) (*target, error) {
+	config, query, err := consul.ParseTarget(u)
+	if err != nil {
+		return nil, fmt.Errorf("surecall: %w", err)
+	}
+	t := &target{
+		service: query.Service, query: query,
+		dial:      "consul:///" + url.PathEscape(query.Service),
+		authority: query.Service + ".service.consul",
+	}
+	if source != nil {
+		t.open = given(source)
+		return t, nil
+	}
+	// The shared source is opened with each connection; here only to see its errors now.
+	s, err := consul.Shared(config)
+	if err != nil {
+		return nil, fmt.Errorf("surecall: %w", err)
+	}
+	_ = s.Close()
+	t.open = func() (discovery.Source, func(), error) {
+		s, err := consul.Shared(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, func() { _ = s.Close() }, nil
+	}
+	return t, nil
+}
+
+func staticTarget(u *url.URL) (*target, error) {
+	source, query, err := static.ParseTarget(u)
+	if err != nil {
+		return nil, fmt.Errorf("surecall: %w", err)
+	}
+	return &target{
+		service: query.Service, query: query, dial: "static:///" + url.PathEscape(query.Service),
+		authority: query.Service, open: given(source),
+	}, nil
+}
+
+func sourceTarget(u *url.URL, source discovery.Source) (*target, error) {
+	service := strings.Trim(u.Path, "/")
+	var errs []error
+	if service == "" {
+		errs = append(errs, fmt.Errorf("surecall: target %q names no service: want %s:///service", u.Redacted(), u.Scheme))
+	}
+	if u.Host != "" {
+		errs = append(errs, fmt.Errorf("surecall: target %q: host %q: want %s:///service: the source is what WithSource gives", u.Redacted(), u.Host, u.Scheme))
+	}
+	query := discovery.Query{Service: service}
+	for key, values := range u.Query() {
+		if key != "tag" {
+			errs = append(errs, fmt.Errorf("surecall: target %q: unknown key %q: known is: tag", u.Redacted(), key))
+			continue
+		}
+		query.Tags = append(query.Tags, values...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &target{
+		service: service, query: query, dial: u.Scheme + ":///" + url.PathEscape(service),
+		authority: service, open: given(source),
+	}, nil
+}
+
+// given opens a source that the user owns.
+func given(source discovery.Source) func() (discovery.Source, func(), error) {
+	return func() (discovery.Source, func(), error) { return source, func() {}, nil }
+}
+
+// foreign is a target of gRPC's own resolvers.
+func foreign(text string) (*target, error) {
+	name := text
+	if scheme, rest, isURL := strings.Cut(text, "://"); isURL {
+		if grpcresolver.Get(scheme) == nil {
+			return nil, fmt.Errorf("surecall: target %q: unknown scheme %q: want consul, static, memory (with WithSource), or one that gRPC knows (dns, passthrough, unix)", text, scheme)
+		}
+		name = rest[strings.LastIndex(rest, "/")+1:]
+	}
+	return &target{service: name, dial: text}, nil
+}
