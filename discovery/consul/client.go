@@ -215,8 +215,8 @@ func notFound(err error) bool {
 	return errors.As(err, &status) && status.Code == http.StatusNotFound
 }
 
-// pinned returns a client of the same agent over one connection of its own, that stays
-// with the agent it reaches first.
+// pinned returns a client with a connection of its own, that stays with the agent it
+// reaches first. One caller at a time keeps it at one connection.
 func (a *agent) pinned(dial dialFunc, patience time.Duration) (*agent, error) {
 	if dial == nil {
 		dial = networkDial
@@ -225,7 +225,6 @@ func (a *agent) pinned(dial dialFunc, patience time.Duration) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	own.transport.MaxConnsPerHost = 1
 	own.transport.IdleConnTimeout = 0 // the heart-beat keeps it in use
 	return own, nil
 }

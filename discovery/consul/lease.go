@@ -75,7 +75,7 @@ type lease struct {
 
 	turn chan struct{} // holds one token: whoever has it may write, and use what follows
 	reg  discovery.Registration
-	gone bool      // released: nothing may register it again
+	gone bool      // released: it cannot be updated any more
 	made time.Time // the last registration; zero if the agent may have lost it
 	last discovery.Health
 }
@@ -159,7 +159,7 @@ func (l *lease) beat() error {
 		return nil
 	}
 	defer l.yield()
-	if l.gone || l.alive.Err() != nil {
+	if l.alive.Err() != nil { // Release may have had the turn meanwhile
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(l.writes, writeTimeout)
