@@ -17,7 +17,7 @@ type alarm struct {
 // was made under, which in a test is the test's own.
 type alarms struct{ pool sync.Pool }
 
-// set has a.expired called after d.
+// set has a.expired called after d, and again for as long as it returns true.
 func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 	if al, ok := p.pool.Get().(*alarm); ok {
 		al.rings.Store(a)
@@ -26,11 +26,16 @@ func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 	}
 	al := &alarm{}
 	al.rings.Store(a)
-	al.timer = time.AfterFunc(d, func() { al.rings.Load().expired() })
+	al.timer = time.AfterFunc(d, func() {
+		if a := al.rings.Load(); a.expired() {
+			al.timer.Reset(a.timeout)
+		}
+	})
 	return al
 }
 
-// off ends the alarm. One that is ringing is not used again.
+// off ends the alarm. One that is ringing is not used again: it may ring once more, for
+// an attempt that is over.
 func (p *alarms) off(al *alarm) {
 	if al.timer.Stop() {
 		al.rings.Store(nil)

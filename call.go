@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -120,22 +121,35 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	return err
 }
 
+// errOverdue is the cause of a retry that an overdue attempt did not get.
+var errOverdue = errors.New("surecall: the attempt timeout ran out")
+
 const forever = time.Duration(1<<63 - 1)
 
 // expired is called when the attempt's timeout has run out. The attempt is cut only if
-// its successor is paid for.
-func (a *unaryAttempt) expired() {
+// its successor is paid for. It has not begun while no instance is picked: expired
+// returns true then, to be called again.
+func (a *unaryAttempt) expired() (again bool) {
 	u := a.call
 	if a.overdue.Load() != inTime {
-		return
+		return false
+	}
+	if !a.attempt.InFlight() {
+		return true
 	}
 	now := time.Now()
 	next := int32(late)
-	if u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down() && u.state.budget.Withdraw(now) {
-		next = cut
+	if u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down() {
+		if u.state.budget.Withdraw(now) {
+			next = cut
+		} else if h := u.state.settings.events; h != nil {
+			h(event.RetryDenied{
+				Service: u.core.service, Method: u.method.name, Attempt: u.attempts, Why: event.BudgetEmpty, Cause: errOverdue,
+			})
+		}
 	}
 	if !a.overdue.CompareAndSwap(inTime, next) {
-		return // answered meanwhile; a token is lost, which errs on the safe side
+		return false // answered meanwhile; a token is lost, which errs on the safe side
 	}
 	if a.learned && u.state.service != nil {
 		u.state.service.Failure(now)
@@ -143,6 +157,20 @@ func (a *unaryAttempt) expired() {
 	if next == cut {
 		a.cancel()
 	}
+	return false
+}
+
+// cutShort reports whether err, with which the attempt ended, comes of its having been
+// cut and not of an answer that was faster.
+func (a *unaryAttempt) cutShort(err error) bool {
+	return a.overdue.Load() == cut && status.Code(err) == codes.Canceled
+}
+
+// counted reports whether the service breaker was told of the attempt when its timeout
+// ran out.
+func (a *unaryAttempt) counted() bool {
+	o := a.overdue.Load()
+	return a.learned && (o == late || o == cut)
 }
 
 // judge tells breaker, balancer and what is learned how the attempt ended.
@@ -159,12 +187,11 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		u.answered(a, elapsed, clock, now)
 		return
 	}
-	overdue := a.overdue.Load()
 	verdict := u.state.settings.classify(breaker.Outcome{
 		Code:          status.Code(err),
 		NeverExecuted: !at.Executed(),
-		Canceled:      overdue != cut && u.ctx.Err() == context.Canceled,
-		TimedOut:      overdue == cut,
+		Canceled:      u.ctx.Err() == context.Canceled,
+		TimedOut:      a.cutShort(err),
 		Elapsed:       elapsed,
 		P99:           stats.p99(),
 	})
@@ -175,7 +202,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		return
 	case breaker.Failure, breaker.RatioFailure:
 		fleet.Charge(i, elapsed, clock)
-		if counted := overdue == late || overdue == cut; !counted && u.state.service != nil {
+		if !a.counted() && u.state.service != nil {
 			u.state.service.Failure(now)
 		}
 		if stats.blame.Failure(i.Serial(), now, fleet.Connected()) {
@@ -203,11 +230,11 @@ func (u *unaryCall) answered(a *unaryAttempt, elapsed time.Duration, clock int64
 // next decides whether another attempt follows, and how long from now.
 func (u *unaryCall) next(a *unaryAttempt, err error, now time.Time) (wait time.Duration, again bool) {
 	at, p := &a.attempt, &u.method.retry
-	executed, timedOut := at.Executed(), a.overdue.Load() == cut
+	executed, paid := at.Executed(), a.cutShort(err)
 	if at.Instance() == nil || u.ctx.Err() != nil || p.MaxAttempts == 1 {
 		return 0, false
 	}
-	if !timedOut && !retryable(p, status.Code(err), executed) {
+	if !paid && !retryable(p, status.Code(err), executed) {
 		return 0, false // an answer, or nothing that another instance would do better
 	}
 	u.executed = u.executed || executed
@@ -221,7 +248,7 @@ func (u *unaryCall) next(a *unaryAttempt, err error, now time.Time) (wait time.D
 		return 0, u.deny(at, event.AttemptsSpent, err)
 	case pushed && stop:
 		return 0, u.deny(at, event.ServerPushback, err)
-	case u.down():
+	case u.down() && !paid:
 		return 0, u.deny(at, event.ServiceDown, err)
 	}
 	switch {
@@ -235,7 +262,7 @@ func (u *unaryCall) next(a *unaryAttempt, err error, now time.Time) (wait time.D
 	if !u.timeFor(now, wait) {
 		return 0, u.deny(at, event.NoTimeLeft, err)
 	}
-	if !timedOut && !u.state.budget.Withdraw(now) {
+	if !paid && !u.state.budget.Withdraw(now) {
 		return 0, u.deny(at, event.BudgetEmpty, err)
 	}
 	if h := u.state.settings.events; h != nil {
@@ -300,8 +327,13 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // final is the error that the caller gets. A server's passes through untouched.
 func (u *unaryCall) final(a *unaryAttempt, err error) error {
-	if a.overdue.Load() == cut && status.Code(err) == codes.Canceled && u.ctx.Err() != nil {
-		err = status.FromContextError(u.ctx.Err()).Err() // the cancellation was ours, the end was not
+	if a.cutShort(err) {
+		// The cancellation was ours: the caller is told whose end it was.
+		if ended := u.ctx.Err(); ended != nil {
+			err = status.FromContextError(ended).Err()
+		} else {
+			err = status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, a.attempt.Instance().ID())
+		}
 	}
 	err = u.core.named(u.ctx, u.method.name, &a.attempt, err)
 	if u.deadlineOurs && u.ctx.Err() == context.DeadlineExceeded && status.Code(err) == codes.DeadlineExceeded {

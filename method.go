@@ -170,9 +170,7 @@ func newMethod(name string, s *settings, stats *methodStats) *method {
 	return m
 }
 
-// unmatched returns the patterns that name no method of the linked descriptors. With
-// none of the service's descriptors linked there is nothing to compare with, and a
-// pattern may well be right.
+// unmatched returns the patterns that name no method of the linked descriptors.
 func unmatched(s *settings) []string {
 	var names []string
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {

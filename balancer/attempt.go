@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/metadata"
@@ -45,13 +46,13 @@ type Attempt struct {
 	word     uint64 // the breaker's, at the pick
 	trial    breaker.Trial
 	picked   int64 // when, on the fleet's clock
-	started  bool  // counted in flight
 	judged   bool
 	sent     bool // a stream was created: the server may have executed the call
-	err      error
 	trailer  metadata.MD
 	id       string
 	done     func(balancer.DoneInfo)
+
+	inFlight atomic.Bool // on an instance
 }
 
 // replaced is an instance that an earlier pick of the same attempt chose.
@@ -87,12 +88,11 @@ func (a *Attempt) Executed() bool {
 	return len(mark) != 1 || mark[0] != a.id
 }
 
+// InFlight reports whether an instance has the attempt. It may be called at any time.
+func (a *Attempt) InFlight() bool { return a.inFlight.Load() }
+
 // Trailer returns the trailer of the attempt's last pick, once it is over.
 func (a *Attempt) Trailer() metadata.MD { return a.trailer }
-
-// DoneErr returns the error with which gRPC ended the stream, which can be nil
-// although the attempt failed.
-func (a *Attempt) DoneErr() error { return a.err }
 
 // tried reports whether this call has been on i.
 func (a *Attempt) tried(i *Instance) bool {
@@ -115,7 +115,8 @@ func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, n
 	if a.breaker = i.breaker.Load(); a.breaker != nil {
 		a.word = a.breaker.Word()
 	}
-	a.started, a.judged, a.sent, a.err, a.trailer = true, false, false, nil, nil
+	a.judged, a.sent, a.trailer = false, false, nil
+	a.inFlight.Store(true)
 	if a.Stream {
 		i.streams.Add(1)
 	} else if i.inFlight.Add(1) == 1 {
@@ -152,14 +153,13 @@ func (a *Attempt) finished(info balancer.DoneInfo) {
 		a.instance, a.id = nil, ""
 		return
 	}
-	a.sent, a.err, a.trailer = info.BytesSent, info.Err, info.Trailer
+	a.sent, a.trailer = info.BytesSent, info.Trailer
 }
 
 func (a *Attempt) release() {
-	if !a.started {
+	if !a.inFlight.CompareAndSwap(true, false) {
 		return
 	}
-	a.started = false
 	if a.Stream {
 		a.instance.streams.Add(-1)
 	} else {

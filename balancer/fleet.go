@@ -186,13 +186,13 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 	i, stored := f.store[id]
 	if !stored {
 		f.serial++
-		i = &Instance{identity: id, serial: f.serial, shown: event.Connecting, newcomer: f.settled}
+		i = &Instance{identity: id, serial: f.serial, lostAt: now, newcomer: f.settled}
 		i.breaker.Store(f.newBreaker(i))
 		f.store[id] = i
 	}
 	known = i.member
 	if !known {
-		i.member, i.link, i.shown, i.lostAt = true, connectivity.Connecting, event.Connecting, now
+		i.member, i.link, i.shown = true, connectivity.Connecting, event.Connecting
 		members := append((*f.members.Load())[:len(*f.members.Load()):len(*f.members.Load())], i)
 		f.members.Store(&members)
 	}
@@ -223,6 +223,9 @@ func (f *Fleet) leave(gone map[*Instance]string) {
 	for _, i := range *f.members.Load() {
 		if _, left := gone[i]; left {
 			i.member, i.leftAt = false, now
+			if i.conn.SubConn() != nil || i.link == connectivity.Ready {
+				i.lostAt = now
+			}
 		} else {
 			members = append(members, i)
 		}

@@ -24,9 +24,6 @@ const outage = 10 * time.Second
 // gRPC calls its methods one at a time. A child's transitions arrive on other
 // goroutines too, with the child's lock held: so nothing here calls a child with mu held.
 type lb struct {
-	cc   balancer.ClientConn
-	opts balancer.BuildOptions
-
 	// Used only by the methods that gRPC calls.
 	children *sharding.Children
 	links    map[*Instance]*link
@@ -43,7 +40,7 @@ type link struct {
 }
 
 func newLB(cc balancer.ClientConn, opts balancer.BuildOptions) *lb {
-	b := &lb{cc: cc, opts: opts, links: make(map[*Instance]*link)}
+	b := &lb{links: make(map[*Instance]*link)}
 	b.children = sharding.New(cc, opts)
 	b.publication.cc = cc
 	return b
@@ -107,9 +104,11 @@ func (b *lb) drop(listed map[*Instance]bool) {
 	gone := make(map[*Instance]string)
 	for i, l := range b.links {
 		if !listed[i] {
-			gone[i] = "no longer listed by the source"
 			delete(b.links, i)
-			l.child.Close()
+			if l.live() {
+				gone[i] = "no longer listed by the source"
+				l.child.Close()
+			}
 		}
 	}
 	b.fleet.leave(gone)

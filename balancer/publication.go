@@ -35,9 +35,9 @@ type publication struct {
 	mu         sync.Mutex // also keeps pickers in order; taken before Fleet.mu
 	closed     bool
 	held       bool // an update is being applied
-	dirty      bool // it wants a picker
 	last       int64
 	timer      *time.Timer // nil: none is due
+	dueAt      int64       // when it is
 	firstReady int64
 	lastReady  int64 // when there was a connection last
 }
@@ -134,14 +134,22 @@ func (p *publication) publish() {
 	p.cc.UpdateState(p.build(members, now))
 }
 
-// arm has publish called after d, or earlier if it is due earlier. Requires p.mu.
+// arm has publish called after d, or when it is due already if that is earlier.
+// Requires p.mu.
 func (p *publication) arm(d time.Duration) {
-	if p.timer != nil || p.closed {
+	due := p.fleet.now() + int64(d)
+	if p.closed || p.timer != nil && p.dueAt <= due {
 		return
 	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.dueAt = due
 	p.timer = time.AfterFunc(d, func() {
 		p.mu.Lock()
-		p.timer = nil
+		if p.dueAt == due {
+			p.timer = nil
+		}
 		p.mu.Unlock()
 		p.publish()
 	})
