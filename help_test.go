@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
@@ -190,5 +191,10 @@ func wantAll(t *testing.T, results []result, most time.Duration) {
 
 // markLifecycle makes a registration one of surecall's own servers.
 func markLifecycle(i *discovery.Instance) {
-	i.Meta = map[string]string{discovery.MetaIncarnation: i.Incarnation}
+	i.Meta = map[string]string{discovery.MetaLifecycle: "1"}
+}
+
+// belowRetry is the context of a handler of a retried attempt.
+func belowRetry(ctx context.Context) context.Context {
+	return metadata.NewIncomingContext(ctx, metadata.Pairs("surecall-attempt", "2"))
 }

@@ -128,3 +128,8 @@ func (r Registration) Validate() error {
 // MetaIncarnation is the key in an instance's meta under which a server writes the
 // nonce of its present life, so that every client can tell it from the one before.
 const MetaIncarnation = "surecall-incarnation"
+
+// MetaLifecycle is the key under which a server tells that it marks the calls it
+// refuses before executing them. Its clients then name each attempt in its metadata, so
+// that the mark can be trusted.
+const MetaLifecycle = "surecall-lifecycle"

@@ -30,7 +30,7 @@ type key struct{}
 
 // New returns the endpoint of an instance.
 func New(i discovery.Instance, absent bool) resolver.Endpoint {
-	_, lifecycle := i.Meta[discovery.MetaIncarnation]
+	_, lifecycle := i.Meta[discovery.MetaLifecycle]
 	info := Info{
 		ID: i.ID, Incarnation: i.Incarnation, Region: i.Region, Zone: i.Zone,
 		Weight: i.Weight, Absent: absent, Lifecycle: lifecycle,
