@@ -167,10 +167,11 @@ func (a *unaryAttempt) cutShort(err error) bool {
 }
 
 // counted reports whether the service breaker was told of the attempt when its timeout
-// ran out.
+// ran out, or need not be: one that was cut before the method's latency was known may
+// have been well on its way.
 func (a *unaryAttempt) counted() bool {
 	o := a.overdue.Load()
-	return a.learned && (o == late || o == cut)
+	return o == cut || a.learned && o == late
 }
 
 // judge tells breaker, balancer and what is learned how the attempt ended.
@@ -260,7 +261,10 @@ func (u *unaryCall) next(a *unaryAttempt, err error, now time.Time) (wait time.D
 		wait = p.Delay(1, rand.Float64())
 	}
 	if !u.timeFor(now, wait) {
-		return 0, u.deny(at, event.NoTimeLeft, err)
+		if !paid {
+			return 0, u.deny(at, event.NoTimeLeft, err)
+		}
+		wait = 0 // there was time for an attempt when this one was cut, only not for a pause
 	}
 	if !paid && !u.state.budget.Withdraw(now) {
 		return 0, u.deny(at, event.BudgetEmpty, err)

@@ -152,8 +152,7 @@ func TestRetryDeniedByChainStop(t *testing.T) {
 		cluster, events := surecalltest.NewCluster(t, 3), &log{}
 		client := ready(t, cluster, events.option())
 		failFirst(cluster, 1, codes.Unavailable)
-		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("surecall-attempt", "2"))
-		if _, err := unary(ctx, client, getMethod); status.Code(err) != codes.Unavailable {
+		if _, err := unary(belowRetry(t.Context()), client, getMethod); status.Code(err) != codes.Unavailable {
 			t.Errorf("error %v: want the server's", err)
 		}
 		wantDenial(t, events, event.ChainStop)

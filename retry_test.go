@@ -132,8 +132,7 @@ func TestRetryWithoutStream(t *testing.T) {
 		for range 20 {
 			credentials := &refusingCredentials{}
 			credentials.left.Store(1)
-			ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("surecall-attempt", "2"))
-			if _, err := unary(ctx, client, placeMethod, grpc.PerRPCCredentials(credentials)); err != nil {
+			if _, err := unary(belowRetry(t.Context()), client, placeMethod, grpc.PerRPCCredentials(credentials)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond) // for the budget

@@ -64,7 +64,11 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 // there is always somebody to pick.
 func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	if a.Rotate {
-		return p.scan(p.fleet.rotation.Add(1), func(i *Instance) bool { return !a.tried(i) }), breaker.Trial{}
+		turn := p.fleet.rotation.Add(1)
+		if i := p.scan(turn, func(i *Instance) bool { return !a.tried(i) }); i != nil {
+			return i, breaker.Trial{}
+		}
+		return p.scan(turn, func(*Instance) bool { return true }), breaker.Trial{}
 	}
 	if due := p.fleet.nextDue.Load(); due != 0 && now >= due && !a.Stream {
 		if i, trial := p.fleet.takeTrial(a, now); i != nil {
