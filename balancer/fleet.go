@@ -54,12 +54,15 @@ type Fleet struct {
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
 
 	capMu sync.Mutex // one breaker at a time may ask whether it may trip
+	dueMu sync.Mutex // guards the writing of ejected and nextDue; taken before a breaker's
 
 	mu      sync.Mutex
 	store   map[identity]*Instance
 	serial  uint64
 	members atomic.Pointer[[]*Instance] // replaced under mu, never changed in place
 	settled bool                        // has begun to serve
+	darkAt  int64                       // since when there is no connection at all; 0: there is one
+	revived int64                       // when that last ended
 	lastErr error                       // of the last connection that failed, or of the source
 	errAt   int64
 	lb      *lb // serves the client's connection; nil while there is none
@@ -103,10 +106,9 @@ func (f *Fleet) Configure(c Config) {
 			i.breaker.Store(f.newBreaker(i))
 			i.downSince.Store(0)
 		}
-		f.ejected.Store(&[]*Instance{})
-		f.nextDue.Store(0)
 	}
 	f.mu.Unlock()
+	f.updateDue()
 	f.republish()
 }
 
@@ -184,7 +186,7 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 	now := f.now()
 	f.mu.Lock()
 	i, stored := f.store[id]
-	if !stored {
+	if !stored || !i.member && now-i.leftAt > int64(linger) {
 		f.serial++
 		i = &Instance{identity: id, serial: f.serial, lostAt: now, newcomer: f.settled}
 		i.breaker.Store(f.newBreaker(i))
@@ -193,7 +195,9 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 	known = i.member
 	if !known {
 		i.member, i.link, i.shown = true, connectivity.Connecting, event.Connecting
-		members := append((*f.members.Load())[:len(*f.members.Load()):len(*f.members.Load())], i)
+		// In place beyond the end of what readers have: ten thousand joins must not copy
+		// the set ten thousand times.
+		members := append(*f.members.Load(), i)
 		f.members.Store(&members)
 	}
 	i.weight.Store(int64(max(info.Weight, 1)))
@@ -243,7 +247,6 @@ func (f *Fleet) leave(gone map[*Instance]string) {
 			f.emit(event.InstanceRemoved{Service: service, Instance: i.id, Address: i.address, Why: why})
 		}
 	}
-	f.enforceCap()
 	f.updateDue()
 }
 
@@ -267,11 +270,18 @@ func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
 	if p == nil {
 		return nil
 	}
-	return breaker.NewInstance(*p, breaker.Hooks{
+	var b *breaker.Instance
+	b = breaker.NewInstance(*p, breaker.Hooks{
 		MayEject: func() bool { return f.mayEject(i) },
-		Changed:  func(c breaker.Change) { f.breakerChanged(i, c) },
-		Rand:     f.chance,
+		Changed: func(c breaker.Change) {
+			i.tripping.Store(false)
+			if i.breaker.Load() == b { // not one that Configure has replaced
+				f.breakerChanged(i, c)
+			}
+		},
+		Rand: f.chance,
 	})
+	return b
 }
 
 func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
@@ -282,7 +292,6 @@ func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
 	case c.From == breaker.StateClosed && c.To == breaker.StateOpen:
 		i.downSince.Store(f.now())
 	}
-	i.tripping.Store(false)
 	f.updateDue()
 	f.show(i, c.Why)
 	if c.From != breaker.StateHalfOpen || c.To != breaker.StateOpen {
@@ -326,8 +335,8 @@ func (f *Fleet) census() (connected, ejected int) {
 	return connected, ejected
 }
 
-// enforceCap sends the longest ejected to their trials at once if connections were lost
-// and the ejected are now too large a share.
+// enforceCap sends the longest ejected to their trials at once if connections came or
+// went and the ejected are now too large a share.
 func (f *Fleet) enforceCap() {
 	if f.nextDue.Load() == 0 {
 		return
@@ -353,6 +362,8 @@ func (f *Fleet) enforceCap() {
 
 // updateDue finds who is ejected, and when the first of them is due for its trial.
 func (f *Fleet) updateDue() {
+	f.dueMu.Lock()
+	defer f.dueMu.Unlock()
 	next := int64(0)
 	var ejected []*Instance
 	for _, i := range *f.members.Load() {

@@ -65,6 +65,7 @@ func (b *lb) UpdateClientConnState(s balancer.ClientConnState) error {
 		}
 	}
 	b.drop(listed)
+	b.fleet.updateDue() // who comes back may be ejected still
 	b.release()
 	return nil
 }
@@ -148,9 +149,6 @@ func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) 
 		go l.child.Close()
 		f.leave(map[*Instance]string{i: "no longer listed by the source, and its connection ended"})
 	}
-	if was == connectivity.Ready && s != connectivity.Ready {
-		f.enforceCap()
-	}
 	if br := i.breaker.Load(); reborn && br != nil {
 		br.ClearRun()
 	}
@@ -166,7 +164,12 @@ func (f *Fleet) connected(i *Instance, now int64) (reborn bool) {
 	if reborn {
 		i.latency.forget()
 	}
-	if i.newcomer || f.settled && now-i.lostAt > int64(outage) {
+	if f.darkAt != 0 {
+		f.revived = now
+	}
+	// Those who were out when nobody was in come back together, at their full share.
+	together := i.lostAt <= f.revived && now-f.revived <= int64(outage)
+	if !together && (i.newcomer || f.settled && now-i.lostAt > int64(outage)) {
 		i.rampStart.Store(now)
 	}
 	i.refused, i.newcomer, i.lastErr = false, false, nil

@@ -39,17 +39,19 @@ type publication struct {
 	timer      *time.Timer // nil: none is due
 	dueAt      int64       // when it is
 	firstReady int64
-	lastReady  int64 // when there was a connection last
 }
 
 // attach makes b the policy that serves f, unless another does.
 func (b *lb) attach(f *Fleet) bool {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.lb != nil && f.lb != b {
+	taken := f.lb != nil && f.lb != b
+	if !taken {
+		f.lb = b
+	}
+	f.mu.Unlock()
+	if taken {
 		return false
 	}
-	f.lb = b
 	b.mu.Lock()
 	b.publication.fleet = f
 	b.mu.Unlock()
@@ -70,13 +72,14 @@ func (b *lb) detach() {
 	}
 	now := f.now()
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.lb = nil
+	f.settled = false // the next policy connects from nothing, as at the start
 	for _, i := range *f.members.Load() {
 		i.member, i.leftAt, i.lostAt = false, now, now
 	}
 	f.members.Store(&[]*Instance{})
-	f.ejected.Store(&[]*Instance{})
+	f.mu.Unlock()
+	f.updateDue()
 }
 
 // hold keeps publish back until release, so that an update of many instances makes
@@ -100,7 +103,6 @@ func (p *publication) changed(ready bool) {
 		p.mu.Lock()
 		if p.firstReady == 0 {
 			p.firstReady = p.fleet.now()
-			p.arm(startPatience)
 		}
 		p.mu.Unlock()
 	}
@@ -157,16 +159,19 @@ func (p *publication) arm(d time.Duration) {
 
 // build returns the state to publish. Requires p.mu.
 func (p *publication) build(members []*Instance, now int64) balancer.State {
-	connected, failed := p.fleet.connectedOf(members)
+	connected, failed, dark := p.fleet.connectedOf(members, now)
 	p.fleet.connectedNow.Store(int64(len(connected)))
+	p.fleet.enforceCap()
 	switch {
 	case !p.fleet.settle(len(members), len(connected), failed, now, p.firstReady):
+		if p.firstReady != 0 {
+			p.arm(startPatience - time.Duration(now-p.firstReady))
+		}
 		return balancer.State{ConnectivityState: connectivity.Connecting, Picker: queueing{}}
 	case len(connected) > 0:
-		p.lastReady = now
 		return balancer.State{ConnectivityState: connectivity.Ready, Picker: p.fleet.newPicker(connected, now)}
-	case failed < len(members) && now-p.lastReady < int64(reconnectPatience):
-		p.arm(time.Duration(p.lastReady + int64(reconnectPatience) - now))
+	case failed < len(members) && dark < reconnectPatience:
+		p.arm(reconnectPatience - dark)
 		return balancer.State{ConnectivityState: connectivity.Connecting, Picker: queueing{}}
 	default:
 		return balancer.State{
@@ -176,8 +181,9 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	}
 }
 
-// connectedOf returns the members with a connection, and how many failed to get one.
-func (f *Fleet) connectedOf(members []*Instance) (connected []*Instance, failed int) {
+// connectedOf returns the members with a connection, how many failed to get one, and
+// for how long there has been no connection at all.
+func (f *Fleet) connectedOf(members []*Instance, now int64) (connected []*Instance, failed int, dark time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	connected = make([]*Instance, 0, len(members))
@@ -189,7 +195,15 @@ func (f *Fleet) connectedOf(members []*Instance) (connected []*Instance, failed 
 			failed++
 		}
 	}
-	return connected, failed
+	switch {
+	case len(connected) > 0:
+		f.darkAt = 0
+	case f.darkAt == 0:
+		f.darkAt = now
+	default:
+		dark = time.Duration(now - f.darkAt)
+	}
+	return connected, failed, dark
 }
 
 // settle decides, once in a fleet's life, when it begins to serve: with half of the

@@ -40,7 +40,10 @@ type Changed func(s connectivity.State, err error)
 // Slot holds the connection of one endpoint while there is one. The zero value is empty.
 type Slot struct{ ready atomic.Pointer[readyConn] }
 
-type readyConn struct{ balancer.SubConn }
+type readyConn struct {
+	balancer.SubConn
+	child *Child
+}
 
 // SubConn returns the connection, or nil. It is one atomic load.
 func (s *Slot) SubConn() balancer.SubConn {
@@ -57,8 +60,9 @@ type Child struct {
 	policy  balancer.Balancer
 	changed Changed
 
-	mu    sync.Mutex // a leaf: nothing is called with it held
-	state connectivity.State
+	mu     sync.Mutex // a leaf: nothing is called with it held
+	state  connectivity.State
+	closed bool
 }
 
 // Add starts a child for ep, which fills slot. It begins to connect at once, or when
@@ -79,10 +83,26 @@ func (c *Child) Update(ep resolver.Endpoint) {
 	})
 }
 
-// Close ends the child. Calls in flight on its connection finish.
+// Close ends the child. Calls in flight on its connection finish. The slot may serve
+// another child already.
 func (c *Child) Close() {
-	c.slot.ready.Store(nil)
+	c.mu.Lock()
+	c.closed = true
+	if r := c.slot.ready.Load(); r != nil && r.child == c {
+		c.slot.ready.CompareAndSwap(r, nil)
+	}
+	c.mu.Unlock()
 	c.policy.Close()
+}
+
+// occupy fills the slot, unless the child is closed: the news of its connection may
+// have been under way then.
+func (c *Child) occupy(sc balancer.SubConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.slot.ready.Store(&readyConn{sc, c})
+	}
 }
 
 // childConn is the ClientConn that pick_first sees.
@@ -128,7 +148,7 @@ type subConn struct {
 
 func (s *subConn) stateChanged(state balancer.SubConnState) {
 	if state.ConnectivityState == connectivity.Ready {
-		s.child.slot.ready.Store(&readyConn{s.SubConn})
+		s.child.occupy(s.SubConn)
 	} else if r := s.child.slot.ready.Load(); r != nil && r.SubConn == s.SubConn {
 		s.child.slot.ready.CompareAndSwap(r, nil)
 	}
