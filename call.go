@@ -57,8 +57,9 @@ type unaryAttempt struct {
 	call    *unaryCall
 	cancel  context.CancelFunc
 	timeout time.Duration
-	learned bool         // the timeout was
-	overdue atomic.Int32 // see the constants below
+	learned bool          // the timeout was
+	teaches time.Duration // the most that its answer may teach: see methodStats.teaches
+	overdue atomic.Int32  // see the constants below
 }
 
 // How far an attempt with a timeout has come. It leaves inTime once: the timer and the
@@ -99,6 +100,7 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	a.call = u
 	at := &a.attempt
 	at.Fleet, at.Context, at.Begun = u.core.fleet, u.ctx, u.core.fleet.At(now)
+	a.teaches = u.method.stats.teaches()
 	more := u.method.idempotent && u.attempts < u.method.retry.MaxAttempts
 	at.Retryable = more
 	if u.executed {
@@ -202,6 +204,9 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		u.answered(a, elapsed, clock, now)
 		return
 	case breaker.Failure, breaker.RatioFailure:
+		if a.cutShort(err) && !a.learned {
+			verdict = breaker.RatioFailure // it may be the method that takes longer, and no run of them ejects
+		}
 		fleet.Charge(i, elapsed, clock)
 		if !a.counted() && u.state.service != nil {
 			u.state.service.Failure(now)
@@ -220,7 +225,9 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 // answered notes that the instance did its work, whatever it said.
 func (u *unaryCall) answered(a *unaryAttempt, elapsed time.Duration, clock int64, now time.Time) {
 	stats := u.method.stats
-	stats.latency.Add(elapsed, clock)
+	if !a.attempt.Rotate { // a trial of the service breaker takes as long as the outage
+		stats.latency.Add(min(elapsed, a.teaches), clock)
+	}
 	stats.blame.Success(now)
 	u.core.fleet.Sample(a.attempt.Instance(), elapsed, clock)
 	if u.state.service != nil {

@@ -112,6 +112,17 @@ func (s *methodStats) p99() time.Duration {
 	return s.latency.P99()
 }
 
+// teaches returns the most that the answer of an attempt that begins now may teach:
+// once a hang ends, every call that it held answers with the length of the hang, and
+// attempt timeouts learned from that would have the next hang felt in full. A method
+// that is slower for good is learned in a few such steps.
+func (s *methodStats) teaches() time.Duration {
+	if s.latency.Samples() < learnedFrom {
+		return forever
+	}
+	return max(DefaultAttemptMin, DefaultAttemptMultiple*s.latency.P99())
+}
+
 // methods is the table of a client's methods: one map lookup in an immutable map. It
 // is copied when a method is called for the first time.
 type methods struct {

@@ -52,6 +52,7 @@ type Fleet struct {
 	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
 	connectedNow atomic.Int64
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
+	recovered    atomic.Int64 // when the service as a whole was last back
 
 	capMu sync.Mutex // one breaker at a time may ask whether it may trip
 	dueMu sync.Mutex // guards the writing of ejected and nextDue; taken before a breaker's
@@ -154,7 +155,12 @@ func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
 }
 
 // Recovered clears the runs of failures: the service as a whole is back.
+//
+// Ejections from before say nothing any more: the trial that ends one is due at once
+// and no slow start follows it, or calls would go on to those that still fail and are
+// overruled.
 func (f *Fleet) Recovered() {
+	f.recovered.Store(f.now())
 	for _, i := range *f.members.Load() {
 		if b := i.breaker.Load(); b != nil {
 			b.ClearRun()
@@ -287,8 +293,9 @@ func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
 func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
 	switch {
 	case c.To == breaker.StateClosed && c.From != breaker.StateClosed:
-		i.downSince.Store(0)
-		i.rampStart.Store(f.now())
+		if i.downSince.Swap(0) > f.recovered.Load() {
+			i.rampStart.Store(f.now())
+		}
 	case c.From == breaker.StateClosed && c.To == breaker.StateOpen:
 		i.downSince.Store(f.now())
 	}
