@@ -15,6 +15,10 @@ const (
 	// maxRise bounds how much one sample can raise an estimate: one garbage collection
 	// must not cost an instance its share for a minute.
 	maxRise = 4
+	// minSink is how much of the way down one sample takes an estimate at least: a peak
+	// that the next answers do not bear out is forgiven within some twenty of them, and
+	// not held against a busy instance for seconds.
+	minSink = 1.0 / 16
 	// failurePenalty is what a failure is charged, in medians of the fleet: an instance
 	// that fails fast must not look fast.
 	failurePenalty = 10
@@ -51,7 +55,7 @@ func (l *latency) add(sample, median float64, now int64) {
 	if sample > est {
 		est = min(sample, max(est, latencyFloor)*maxRise)
 	} else {
-		est += (sample - est) * (1 - fade(now-l.stamp.Load()))
+		est += (sample - est) * max(1-fade(now-l.stamp.Load()), minSink)
 	}
 	l.value.Store(math.Float64bits(est))
 	l.stamp.Store(now)
