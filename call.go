@@ -211,7 +211,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		if !a.counted() && u.state.service != nil {
 			u.state.service.Failure(now)
 		}
-		if stats.blame.Failure(i.Serial(), now, fleet.Connected()) {
+		if stats.blame.Failure(i.Serial(), now, fleet.Connected()) && !at.IsTrial() {
 			verdict = breaker.Ignored // the method fails alike on most instances
 		}
 	case breaker.Ignored:
@@ -225,11 +225,14 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 // answered notes that the instance did its work, whatever it said.
 func (u *unaryCall) answered(a *unaryAttempt, elapsed time.Duration, clock int64, now time.Time) {
 	stats := u.method.stats
-	if !a.attempt.Rotate { // a trial of the service breaker takes as long as the outage
-		stats.latency.Add(min(elapsed, a.teaches), clock)
+	if a.attempt.Rotate { // a trial of the service breaker takes as long as the outage
+		u.core.fleet.Progress(a.attempt.Instance(), clock)
+	} else {
+		elapsed = min(elapsed, a.teaches)
+		stats.latency.Add(elapsed, clock)
+		u.core.fleet.Sample(a.attempt.Instance(), elapsed, clock)
 	}
 	stats.blame.Success(now)
-	u.core.fleet.Sample(a.attempt.Instance(), elapsed, clock)
 	if u.state.service != nil {
 		u.state.service.Success(now)
 	}

@@ -170,6 +170,11 @@ func (a *Attempt) release() {
 // Picked returns when the instance was picked, on the fleet's clock.
 func (a *Attempt) Picked() int64 { return a.picked }
 
+// IsTrial reports whether the attempt is the trial of an ejected instance. One that
+// fails for whatever reason has not shown that the instance is back; ignored, it would
+// be due again at once, and again.
+func (a *Attempt) IsTrial() bool { return a.trial != (breaker.Trial{}) }
+
 // Judge tells the instance's breaker what the attempt's end means for it, once per
 // pick; later calls do nothing.
 func (a *Attempt) Judge(v breaker.Verdict) {
@@ -177,7 +182,7 @@ func (a *Attempt) Judge(v breaker.Verdict) {
 		return
 	}
 	a.judged = true
-	if a.trial != (breaker.Trial{}) {
+	if a.IsTrial() {
 		a.trial.Done(v)
 		return
 	}

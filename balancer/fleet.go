@@ -146,6 +146,9 @@ func (f *Fleet) Sample(i *Instance, elapsed time.Duration, now int64) {
 	}
 }
 
+// Progress notes that i answered something whose latency says nothing.
+func (f *Fleet) Progress(i *Instance, now int64) { i.latency.progress.Store(now) }
+
 // Charge raises the load estimate of an instance whose attempt failed: an instance that
 // fails fast must not look fast.
 func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
@@ -156,12 +159,13 @@ func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
 
 // Recovered clears the runs of failures: the service as a whole is back.
 //
-// Ejections from before say nothing any more: the trial that ends one is due at once
-// and no slow start follows it, or calls would go on to those that still fail and are
-// overruled.
+// What was held against an instance says nothing any more. The trial that ends an
+// ejection is due at once and no slow start follows it, and latencies are forgotten:
+// the first that is back must not look worse than those that still fail.
 func (f *Fleet) Recovered() {
 	f.recovered.Store(f.now())
 	for _, i := range *f.members.Load() {
+		i.latency.forget()
 		if b := i.breaker.Load(); b != nil {
 			b.ClearRun()
 			b.Expedite()

@@ -58,6 +58,9 @@ func (b *lb) UpdateClientConnState(s balancer.ClientConnState) error {
 		return nil
 	}
 	b.hold()
+	if why := endpoint.Why(s.ResolverState.Attributes); why != "" {
+		b.fleet.note(errors.New(why))
+	}
 	listed := make(map[*Instance]bool, len(s.ResolverState.Endpoints))
 	for _, ep := range s.ResolverState.Endpoints {
 		if i := b.admit(ep); i != nil {
@@ -182,11 +185,15 @@ func (b *lb) ResolverError(err error) {
 		b.cc.UpdateState(balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: errPicker{err}})
 		return
 	}
-	f := b.fleet
-	f.mu.Lock()
-	f.lastErr, f.errAt = err, f.now()
-	f.mu.Unlock()
+	b.fleet.note(err)
 	b.publish()
+}
+
+// note keeps an error of the source, for those who ask why there is no instance.
+func (f *Fleet) note(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastErr, f.errAt = err, f.now()
 }
 
 // UpdateSubConnState is never called: every connection has its own listener.

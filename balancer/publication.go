@@ -43,6 +43,9 @@ type publication struct {
 
 // attach makes b the policy that serves f, unless another does.
 func (b *lb) attach(f *Fleet) bool {
+	if b.fleet == f {
+		return true
+	}
 	f.mu.Lock()
 	taken := f.lb != nil && f.lb != b
 	if !taken {
