@@ -13,11 +13,12 @@ type membership struct {
 	loss   Loss
 	listed map[string]discovery.Instance // by ID: what the source last listed
 	absent map[string]absentee           // by ID: missing, but not believed to be gone
+	held   bool                          // the source has no answer that it vouches for
 }
 
 type absentee struct {
 	discovery.Instance
-	until time.Time
+	until time.Time // zero: until the source vouches for an answer again
 }
 
 func newMembership(l Loss) membership {
@@ -35,36 +36,57 @@ func (m *membership) apply(s discovery.Snapshot, now time.Time) error {
 		listed[i.ID] = i
 		delete(m.absent, i.ID)
 	}
-	var missing []discovery.Instance
+	known, missing := len(m.listed), []discovery.Instance(nil)
 	for id, i := range m.listed {
 		if _, still := listed[id]; !still {
 			missing = append(missing, i)
 		}
 	}
-	doubt := s.Doubt
-	if doubt == nil && m.loss.doubts(len(m.listed), len(missing)) {
-		doubt = errLargeLoss
-	}
-	until := now.Add(m.loss.duration())
-	if doubt != nil {
-		for _, i := range missing {
-			m.absent[i.ID] = absentee{i, until}
+	m.held = s.Doubt != nil
+	if !m.held {
+		// Whoever vanished while the source was doubted is judged now.
+		for id, a := range m.absent {
+			if a.until.IsZero() {
+				known, missing = known+1, append(missing, a.Instance)
+				delete(m.absent, id)
+			}
 		}
 	}
-	if s.Doubt != nil {
-		// The source does not vouch for this answer: those who were absent before it are
-		// held as long as it says so.
-		for id, a := range m.absent {
-			m.absent[id] = absentee{a.Instance, until}
+	switch {
+	case m.held:
+		for _, i := range missing {
+			m.absent[i.ID] = absentee{Instance: i}
+		}
+	case m.loss.doubts(known, len(missing)):
+		for _, i := range missing {
+			m.absent[i.ID] = absentee{i, now.Add(m.loss.duration())}
 		}
 	}
 	m.listed = listed
-	return doubt
+	if m.held {
+		return s.Doubt
+	}
+	return m.doubt()
 }
 
+// doubt is the doubt about the last answer that the source does not doubt itself.
+func (m *membership) doubt() error {
+	if len(m.absent) == 0 {
+		return nil
+	}
+	return errLargeLoss
+}
+
+// hold keeps everybody for as long as the source has no answer.
+func (m *membership) hold() { m.held = true }
+
 // expire drops those who have been absent for too long. It returns when the next one
-// will have been, or the zero time.
+// will have been, or the zero time. Nobody's time runs out while the source has no
+// answer that it vouches for.
 func (m *membership) expire(now time.Time) (next time.Time) {
+	if m.held {
+		return time.Time{}
+	}
 	for id, a := range m.absent {
 		switch {
 		case !now.Before(a.until):

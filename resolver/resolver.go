@@ -3,6 +3,7 @@ package resolver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,9 @@ import (
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/internal/endpoint"
 )
+
+// explainTimeout bounds the question why a service has no instances.
+const explainTimeout = time.Second
 
 // Config is what a resolver is made of.
 type Config struct {
@@ -44,8 +48,8 @@ func (b *builder) OverrideAuthority(resolver.Target) string { return b.config.Au
 // cannot be opened is an error that callers see.
 func (b *builder) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &watcher{config: &b.config, cc: cc, cancel: cancel, members: newMembership(b.config.Loss)}
-	r.done.Go(func() { r.run(ctx) })
+	r := &watcher{config: &b.config, cc: cc, ctx: ctx, cancel: cancel, members: newMembership(b.config.Loss)}
+	r.done.Go(r.run)
 	return r, nil
 }
 
@@ -53,8 +57,10 @@ func (b *builder) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.Bu
 type watcher struct {
 	config *Config
 	cc     resolver.ClientConn
+	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	source discovery.Source // set before the first update
 
 	mu       sync.Mutex // held while gRPC is told, which keeps updates in order
 	closed   bool
@@ -71,14 +77,18 @@ type told struct {
 	name    string
 }
 
-func (r *watcher) run(ctx context.Context) {
+func (r *watcher) run() {
 	source, release, err := r.config.Open()
 	if err != nil {
-		r.cc.ReportError(err)
+		r.update(discovery.Snapshot{Err: err})
 		return
 	}
 	defer release()
-	if err := source.Watch(ctx, r.config.Query, r.update); ctx.Err() == nil {
+	r.source = source
+	if err := source.Watch(r.ctx, r.config.Query, r.update); r.ctx.Err() == nil {
+		if err == nil {
+			err = errors.New("resolver: the source ended its watch and does not say why")
+		}
 		r.update(discovery.Snapshot{Err: err}) // the query can never work
 	}
 }
@@ -95,16 +105,15 @@ func (r *watcher) update(s discovery.Snapshot) {
 		return
 	}
 	now, doubt := time.Now(), s.Err
-	if s.Err == nil {
+	if doubt != nil {
+		r.members.hold()
+	} else {
 		doubt = r.members.apply(s, now)
 	}
 	r.tell(now, doubt)
 	e := r.judge(now, doubt)
 	r.mu.Unlock()
-
-	if e != nil && r.config.Events != nil {
-		r.config.Events(e)
-	}
+	r.emit(e)
 }
 
 // tell hands the set to gRPC if it differs from what it was last told. With nothing to
@@ -125,6 +134,28 @@ func (r *watcher) tell(now time.Time, doubt error) {
 	r.told = set
 	// The balancer refuses no set, so there is nothing to do about an error here.
 	_ = r.cc.UpdateState(resolver.State{Endpoints: endpoints})
+	if len(endpoints) == 0 {
+		r.explain()
+	}
+}
+
+// explain asks the source, once for each time that the set becomes empty, why it is,
+// and has callers told. Requires r.mu.
+func (r *watcher) explain() {
+	source, can := r.source.(discovery.Explainer)
+	if !can {
+		return
+	}
+	r.done.Go(func() {
+		ctx, cancel := context.WithTimeout(r.ctx, explainTimeout)
+		defer cancel()
+		why := source.Explain(ctx, r.config.Query)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if why != "" && !r.closed && r.told != nil && len(r.told) == 0 {
+			_ = r.cc.UpdateState(resolver.State{Attributes: endpoint.WithWhy(why)})
+		}
+	})
 }
 
 // judge notes whether the source is believed, and returns the event if that changed.
@@ -181,13 +212,27 @@ func (r *watcher) expireAt(d time.Duration) {
 	if r.expiry != nil {
 		r.expiry.Stop()
 	}
-	r.expiry = time.AfterFunc(d, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if !r.closed {
-			r.tell(time.Now(), nil)
-		}
-	})
+	r.expiry = time.AfterFunc(d, r.expire)
+}
+
+func (r *watcher) expire() {
+	r.mu.Lock()
+	if r.closed || r.members.held {
+		r.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	r.tell(now, nil)
+	e := r.judge(now, r.members.doubt())
+	r.mu.Unlock()
+	r.emit(e)
+}
+
+// emit is called with no lock held.
+func (r *watcher) emit(e event.Event) {
+	if e != nil && r.config.Events != nil {
+		r.config.Events(e)
+	}
 }
 
 // report tells of registrations that were skipped or mended, each time the source

@@ -5,6 +5,7 @@ package endpoint
 import (
 	"strings"
 
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/surecall/surecall/discovery"
@@ -47,6 +48,19 @@ func Of(ep resolver.Endpoint) Info {
 		return info
 	}
 	return Info{ID: Address(ep), Weight: 1}
+}
+
+type whyKey struct{}
+
+// WithWhy returns the attributes of a resolver's state that is empty because of why.
+func WithWhy(why string) *attributes.Attributes {
+	return attributes.New(whyKey{}, why)
+}
+
+// Why returns what WithWhy put in, or "".
+func Why(a *attributes.Attributes) string {
+	why, _ := a.Value(whyKey{}).(string)
+	return why
 }
 
 // Address returns the addresses of ep as one string.
