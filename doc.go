@@ -1,0 +1,137 @@
+// Package surecall makes gRPC calls sure:
+//
+//	A call made through surecall succeeds whenever an instance that can serve it is alive,
+//	and no caller waits on one that is not.
+//
+// One exception is kept on purpose: a call that may have been executed and is not
+// idempotent is never repeated. It ends with its instance's answer, or at its deadline.
+//
+// A [Client] takes the place of a *grpc.ClientConn; generated stubs are made from it as
+// from that:
+//
+//	client, err := surecall.NewClient("consul:///orders", surecall.WithInsecure())
+//	stub := orders.NewOrdersClient(client)
+//
+// It finds the instances of a service in Consul, spreads calls over them by weight and
+// load, leaves out those that fail or hang, and repeats on another instance what can be
+// repeated. Frameworks that make their connections themselves take [DialOptions].
+//
+// # The path of a call
+//
+// Each call goes through these steps, outermost first. The order is fixed, because most
+// other orders are wrong.
+//
+//	step             what happens                                why it stands there
+//	observe          events are told: package event              sees every rejection below
+//	policy           what options say of the method: ForMethod   the rest depends on it
+//	call deadline    bounds a call whose caller set none         all attempts share it
+//	service breaker  rejects at once while nothing of the        judges what the caller asked,
+//	                 service answers, but for some trials        not what retries add
+//	retry            another attempt, elsewhere, paid from a     never the same instance while
+//	                 budget                                      another is eligible
+//	attempt timeout  bounds an attempt that another can follow   lets the next one begin
+//	pick             one eligible instance, by weight and load   one pass: choice, breaker, count
+//	wire             gRPC
+//	verdict          what the end means for the instance         from the error the caller sees
+//
+// # Words
+//
+//	call         what the user made: one RPC on a stub
+//	attempt      one try of a call on one instance; a retry is an attempt
+//	instance     one registered process of a service: an ID, an address, a weight, a zone
+//	incarnation  one life of an instance; a new one inherits no state
+//	fleet        all instances of a service that a client knows, with their live state
+//	source       where instances come from: Consul, a list, a file, memory
+//	snapshot     the full set of instances a source reports at one moment
+//	eligible     may be picked now: connected, not ejected, not tried by this call
+//	ejected      its breaker is open; overruled: it would be, but too many already are
+//	absent       gone from a doubted snapshot, but its connection lives
+//	rejection    surecall refused a call before anything was sent
+//	verdict      success, failure or ignored: what an attempt's end means for its instance
+//
+// # Defaults
+//
+// A client with a target and credentials has all of this. Each policy's zero value is
+// its default, and so is each zero field.
+//
+//	what              default                                           source
+//	call deadline     5 s if the caller set none; streams: none         go-zero, kratos 2 s; Envoy 15 s
+//	attempt timeout   idempotent methods: 4 × the method's p99, from    measured: below 3 cuts healthy
+//	                  100 ms to half of what is left; 200 ms until      tails, above 6 hangs show
+//	                  20 answers are known
+//	attempts          3: what was never executed; for idempotent        Envoy, Finagle
+//	                  methods UNAVAILABLE and timed out, too
+//	wait between      none at first, then up to 25 ms ×2 … 1 s, full    Envoy, Linkerd
+//	                  jitter; a server's pushback wins
+//	budget            20 % of calls + 10 retries per second             Finagle, Linkerd
+//	instance breaker  5 failures in a row, or half of at least 20 in    Finagle, Envoy, gRFC A50
+//	                  10 s; ejected for 5 s ×2 … 60 s ±20 %
+//	cap               at most half of the connected are ejected         Envoy's, Finagle's panic threshold
+//	service breaker   nothing succeeded for 1 s while at least 20       longer than a rolling restart's
+//	                  attempts failed; then a trial each 50 ms          gap
+//	choice            the less loaded of two, drawn by weight           Linkerd, Finagle
+//	slow start        from 10 % of the weight to all of it in 30 s      Envoy
+//	loss doubt        a snapshot without more than half of the          a registry loses its data more
+//	                  instances, or the only one: those with a live     often than half of a fleet ends
+//	                  connection serve on for 5 min                     in one instant
+//
+// The options that change them are WithCallDeadline, WithAttemptTimeout, WithRetry,
+// WithRetryBudget, WithBreaker (also the cap), WithServiceBreaker, WithBalancer (also
+// slow start) and WithLoss; Without… switches one off; [ForMethod] confines to some
+// methods what can be.
+//
+// What is learned (latencies, ejections, slow start, the budget's tokens) belongs to the
+// client: it outlives changes of the set, reconnects, and [Client.Update].
+//
+// # What is repeated
+//
+// An attempt that was never executed (no connection, or refused before it was sent) is
+// repeated for every method. One that may have been is repeated only for idempotent
+// methods. The proto file says which those are, and nothing needs to be configured:
+//
+//	rpc Get(GetRequest) returns (Order) {
+//	  option idempotency_level = NO_SIDE_EFFECTS; // or IDEMPOTENT
+//	}
+//
+// [WithIdempotent] and [WithNotIdempotent] say so for methods whose file cannot be
+// changed. A call made by a handler that itself runs under a repeated attempt is not
+// repeated once it may have been executed, if its context is passed on: retries do not
+// multiply down a chain.
+//
+// # Targets
+//
+//	consul:///orders?tag=v2&dc=eu      from Consul: the agent of the CONSUL_* environment
+//	consul://10.0.0.1:8500/orders      from Consul: this agent; keys are in discovery/consul
+//	static:///a:1;weight=3,b:2         a list
+//	static:///orders?file=fleet.json   a file, read again when it changes: discovery/static
+//	memory:///orders                   what WithSource gives, a discovery/memory.Registry say
+//	dns:///orders:50051                and whatever else plain gRPC resolves
+//
+// An unknown key is an error that lists the known ones.
+//
+// # Errors
+//
+// A server's error reaches the caller untouched. What surecall refuses itself is a
+// [Rejection], which has the code UNAVAILABLE, matches [ErrNoInstance] or
+// [ErrServiceDown], and says in one line what an operator can act on:
+//
+//	surecall: no eligible instance of "orders": 5 known, 5 failed; last error 0.2s ago: connection refused
+//
+// A deadline that surecall set says so. Wrong options are reported all at once, by
+// [NewClient], each with the field, its value and its bounds. A call with
+// grpc.WaitForReady(true) waits instead of being rejected.
+//
+// # When all goes wrong
+//
+// While one instance is connected, there is always one to pick: if all are ejected, they
+// serve all the same. While the source fails, what it last knew serves on. While nothing
+// of the service answers, calls are rejected in well under a millisecond, except trials.
+//
+// # What it does not do
+//
+// It does not send an attempt while another is under way (hedging), limit rates or
+// concurrency, cache or make up replies, check the health of idle instances, or prefer
+// zones. It repeats no stream once that is open, because only its user knows what has
+// been said on it. And it cannot tell a call that was executed from one that was not when
+// the connection breaks in between: that is what idempotency is for.
+package surecall

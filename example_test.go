@@ -1,0 +1,256 @@
+package surecall_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/discovery/consul"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/retry"
+)
+
+// fetch reads one order from a service found in Consul.
+func fetch(ctx context.Context, id string) (*orders.Order, error) {
+	client, err := surecall.NewClient("consul:///orders", surecall.WithInsecure())
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close() // in a program: one client per service, for its whole life
+	return orders.NewOrdersClient(client).Get(ctx, &orders.GetRequest{Id: id})
+}
+
+// serve serves orders on lis, registered in Consul, until ctx ends.
+func serve(ctx context.Context, lis net.Listener, service orders.OrdersServer) error {
+	server := grpc.NewServer()
+	orders.RegisterOrdersServer(server, service)
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	registry, err := consul.New(consul.Config{})
+	if err != nil {
+		return err
+	}
+	defer registry.Close()
+	instance := discovery.Instance{Service: "orders", Address: lis.Addr().String(), Weight: 10}
+	lease, err := registry.Register(ctx, discovery.Registration{Instance: instance})
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() {
+		_ = lease.Release(context.Background())
+		time.AfterFunc(time.Second, server.GracefulStop) // by then callers have learned of it
+	})
+	return server.Serve(lis)
+}
+
+// shop answers every order, once it has failed as often as it was told to.
+type shop struct {
+	orders.UnimplementedOrdersServer
+	failures atomic.Int32
+}
+
+func (s *shop) Get(_ context.Context, r *orders.GetRequest) (*orders.Order, error) {
+	if s.failures.Add(-1) >= 0 {
+		return nil, status.Error(codes.Unavailable, "out for lunch")
+	}
+	return &orders.Order{Id: r.GetId(), Item: "tea"}, nil
+}
+
+// openShops starts as many servers on loopback and returns a target that names them.
+func openShops(shops ...*shop) (target string, closeAll func()) {
+	var addresses []string
+	var servers []*grpc.Server
+	for _, s := range shops {
+		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		server := grpc.NewServer()
+		orders.RegisterOrdersServer(server, s)
+		go server.Serve(lis)
+		addresses, servers = append(addresses, lis.Addr().String()), append(servers, server)
+	}
+	return "static:///" + strings.Join(addresses, ",") + "?service=orders", func() {
+		for _, s := range servers {
+			s.Stop()
+		}
+	}
+}
+
+func ExampleNewClient() {
+	target, closeAll := openShops(&shop{}, &shop{})
+	defer closeAll()
+
+	client, err := surecall.NewClient(target, surecall.WithInsecure())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	order, err := orders.NewOrdersClient(client).Get(context.Background(), &orders.GetRequest{Id: "7"})
+	fmt.Println(order.GetItem(), err)
+	// Output: tea <nil>
+}
+
+// Everything that is wrong is reported at once.
+func ExampleNewClient_errors() {
+	_, err := surecall.NewClient("consul:///orders?tier=gold",
+		surecall.WithInsecure(),
+		surecall.WithCallDeadline(-time.Second),
+		surecall.WithRetry(retry.Policy{MaxAttempts: 99}))
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		what, _, _ := strings.Cut(line, ": want")
+		fmt.Println(what)
+	}
+	// Output:
+	// surecall: discovery/consul: target: "tier" is unknown
+	// surecall: WithCallDeadline -1s
+	// retry: MaxAttempts 99
+}
+
+// What is said of a method by name wins over what is said of all.
+func ExampleForMethod() {
+	target, closeAll := openShops(&shop{})
+	defer closeAll()
+
+	client, err := surecall.NewClient(target, surecall.WithInsecure(),
+		surecall.WithCallDeadline(2*time.Second),
+		surecall.ForMethod("/orders.v1.Orders/Get*", surecall.WithCallDeadline(500*time.Millisecond)),
+		surecall.ForMethod(orders.Orders_Import_FullMethodName, surecall.WithoutRetry()),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	order, err := orders.NewOrdersClient(client).Get(context.Background(), &orders.GetRequest{Id: "7"})
+	fmt.Println(order.GetItem(), err)
+	// Output: tea <nil>
+}
+
+// A failed attempt of an idempotent method is followed by another on another instance.
+func ExampleWithRetry() {
+	both := &shop{}
+	both.failures.Store(1)
+	target, closeAll := openShops(both, both)
+	defer closeAll()
+
+	client, err := surecall.NewClient(target, surecall.WithInsecure(),
+		surecall.WithRetry(retry.Policy{MaxAttempts: 2}),
+		surecall.WithEvents(func(e event.Event) {
+			if r, ok := e.(event.AttemptRetried); ok {
+				fmt.Println("attempt", r.Attempt, "of", r.Method, "failed:", status.Convert(r.Cause).Message())
+			}
+		}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	order, err := orders.NewOrdersClient(client).Get(context.Background(), &orders.GetRequest{Id: "7"})
+	fmt.Println(order.GetItem(), err)
+	// Output:
+	// attempt 1 of /orders.v1.Orders/Get failed: out for lunch
+	// tea <nil>
+}
+
+// A running client takes other policies and keeps what it has learned.
+func ExampleClient_Update() {
+	target, closeAll := openShops(&shop{})
+	defer closeAll()
+	client, err := surecall.NewClient(target, surecall.WithInsecure())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	fmt.Println(client.Update(
+		surecall.WithBalancer(balancer.Policy{Choice: balancer.RoundRobin}),
+		surecall.WithIdempotent("/orders.v1.Orders/Place"),
+	))
+	fmt.Println(client.Update(surecall.WithCallDeadline(0))) // applies nothing
+	// Output:
+	// <nil>
+	// surecall: WithCallDeadline 0s: want more than 0, or WithoutCallDeadline()
+}
+
+func ExampleClient_Instances() {
+	target, closeAll := openShops(&shop{})
+	defer closeAll()
+	client, err := surecall.NewClient(target, surecall.WithInsecure())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	if err := client.WaitReady(context.Background()); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, i := range client.Instances() {
+		fmt.Println(i.State, "weight", i.Weight, "in flight", i.InFlight)
+	}
+	// Output: eligible weight 1 in flight 0
+}
+
+// With nobody there, a call is rejected at once, and the error says what is known.
+func ExampleRejection() {
+	target, closeAll := openShops(&shop{})
+	closeAll()
+	client, err := surecall.NewClient(target, surecall.WithInsecure())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	_, err = orders.NewOrdersClient(client).Get(context.Background(), &orders.GetRequest{Id: "7"})
+	var rejection *surecall.Rejection
+	if errors.As(err, &rejection) {
+		fmt.Println(rejection.Service, rejection.Known, "known,", rejection.States[event.Failed], "failed")
+	}
+	fmt.Println(errors.Is(err, surecall.ErrNoInstance), status.Code(err))
+	// Output:
+	// orders 1 known, 1 failed
+	// true Unavailable
+}
+
+// For frameworks that call grpc.NewClient themselves.
+func ExampleDialOptions() {
+	target, closeAll := openShops(&shop{})
+	defer closeAll()
+
+	opts, err := surecall.DialOptions(target, surecall.WithInsecure())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	conn, err := grpc.NewClient(target, opts...)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+
+	order, err := orders.NewOrdersClient(conn).Get(context.Background(), &orders.GetRequest{Id: "7"})
+	fmt.Println(order.GetItem(), err)
+	// Output: tea <nil>
+}
