@@ -211,7 +211,8 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		if !a.counted() && u.state.service != nil {
 			u.state.service.Failure(now)
 		}
-		if stats.blame.Failure(i.Serial(), now, fleet.Connected()) && !at.IsTrial() {
+		// A trial of the service breaker fails for what the service does, not the method.
+		if !at.Rotate && stats.blame.Failure(i.Serial(), now, fleet.Connected()) && !at.IsTrial() {
 			verdict = breaker.Ignored // the method fails alike on most instances
 		}
 	case breaker.Ignored:

@@ -165,6 +165,7 @@ func (c *core) newPolicies(s *settings, old *policies) *policies {
 	p.service = breaker.NewService(*s.service, func(open bool, why string) {
 		if !open {
 			c.fleet.Recovered()
+			c.state.Load().methods.recovered()
 		}
 		c.emit(event.ServiceBreakerChanged{Service: c.service, Open: open, Why: why})
 	})

@@ -163,6 +163,13 @@ func (t *methods) find(name string) *method {
 	return m
 }
 
+// recovered tells that the service as a whole is back.
+func (t *methods) recovered() {
+	for _, m := range *t.table.Load() {
+		m.stats.blame.Forget()
+	}
+}
+
 func newMethod(name string, s *settings, stats *methodStats) *method {
 	r := s.resolve(name)
 	m := &method{name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), stats: stats}

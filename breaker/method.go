@@ -73,6 +73,15 @@ func (b *Blame) Failure(instance uint64, now time.Time, connected int) (shared b
 		b.failures[0]+b.failures[1] >= b.successesIn(half)+b.successesIn(half-1)
 }
 
+// Forget drops the failures seen so far: they were those of an outage of the whole
+// service, which is over, and no method was to blame.
+func (b *Blame) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failures = [2]uint64{}
+	clear(b.failed)
+}
+
 // turn drops what is older than the half before this one. It requires b.mu.
 func (b *Blame) turn(half int64) {
 	if half == b.half {
