@@ -147,9 +147,9 @@ func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) 
 	f.mu.Unlock()
 
 	if ended {
-		// Its connection was all it lived on. The child is closed outside its own lock.
+		// Its connection was all it lived on.
 		l.once.Do(func() { close(l.ended) })
-		go l.child.Close()
+		l.child.Retire()
 		f.leave(map[*Instance]string{i: "no longer listed by the source, and its connection ended"})
 	}
 	if br := i.breaker.Load(); reborn && br != nil {

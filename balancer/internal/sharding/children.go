@@ -60,9 +60,9 @@ type Child struct {
 	policy  balancer.Balancer
 	changed Changed
 
-	mu     sync.Mutex // a leaf: nothing is called with it held
-	state  connectivity.State
-	closed bool
+	mu      sync.Mutex // a leaf: nothing is called with it held
+	state   connectivity.State
+	retired bool
 }
 
 // Add starts a child for ep, which fills slot. It begins to connect at once, or when
@@ -86,21 +86,27 @@ func (c *Child) Update(ep resolver.Endpoint) {
 // Close ends the child. Calls in flight on its connection finish. The slot may serve
 // another child already.
 func (c *Child) Close() {
-	c.mu.Lock()
-	c.closed = true
-	if r := c.slot.ready.Load(); r != nil && r.child == c {
-		c.slot.ready.CompareAndSwap(r, nil)
-	}
-	c.mu.Unlock()
+	c.Retire()
 	c.policy.Close()
 }
 
-// occupy fills the slot, unless the child is closed: the news of its connection may
+// Retire empties the slot for good. Called from Changed, about a connection that ended,
+// it also closes the child after that, with no further dial.
+func (c *Child) Retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retired = true
+	if r := c.slot.ready.Load(); r != nil && r.child == c {
+		c.slot.ready.CompareAndSwap(r, nil)
+	}
+}
+
+// occupy fills the slot, unless the child is retired: the news of its connection may
 // have been under way then.
 func (c *Child) occupy(sc balancer.SubConn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed {
+	if !c.retired {
 		c.slot.ready.Store(&readyConn{sc, c})
 	}
 }
@@ -160,9 +166,13 @@ func (s *subConn) stateChanged(state balancer.SubConnState) {
 	// pick_first waits in IDLE, after a lost connection, for somebody to call. Its
 	// lock was held when it said so; it is not any more.
 	s.child.mu.Lock()
-	idle := s.child.state == connectivity.Idle
+	idle, retired := s.child.state == connectivity.Idle, s.child.retired
 	s.child.mu.Unlock()
-	if idle && state.ConnectivityState != connectivity.Shutdown {
+	switch {
+	case state.ConnectivityState == connectivity.Shutdown:
+	case retired:
+		s.child.policy.Close() // again, perhaps: it minds no repetition
+	case idle:
 		s.child.policy.ExitIdle()
 	}
 }
