@@ -17,6 +17,7 @@ import (
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/resolver"
 	"github.com/surecall/surecall/surecalltest"
 )
 
@@ -198,3 +199,6 @@ func markLifecycle(i *discovery.Instance) {
 func belowRetry(ctx context.Context) context.Context {
 	return metadata.NewIncomingContext(ctx, metadata.Pairs("surecall-attempt", "2"))
 }
+
+// applyAtOnce believes that all instances may vanish.
+var applyAtOnce = resolver.ApplyAtOnce()
