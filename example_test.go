@@ -18,7 +18,6 @@ import (
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/discovery"
-	"github.com/surecall/surecall/discovery/consul"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/retry"
@@ -34,16 +33,11 @@ func fetch(ctx context.Context, id string) (*orders.Order, error) {
 	return orders.NewOrdersClient(client).Get(ctx, &orders.GetRequest{Id: id})
 }
 
-// serve serves orders on lis, registered in Consul, until ctx ends.
-func serve(ctx context.Context, lis net.Listener, service orders.OrdersServer) error {
+// serve serves orders on lis until ctx ends. In registry callers find it.
+func serve(ctx context.Context, lis net.Listener, service orders.OrdersServer, registry discovery.Registrar) error {
 	server := grpc.NewServer()
 	orders.RegisterOrdersServer(server, service)
 	healthpb.RegisterHealthServer(server, health.NewServer())
-	registry, err := consul.New(consul.Config{})
-	if err != nil {
-		return err
-	}
-	defer registry.Close()
 	instance := discovery.Instance{Service: "orders", Address: lis.Addr().String(), Weight: 10}
 	lease, err := registry.Register(ctx, discovery.Registration{Instance: instance})
 	if err != nil {

@@ -21,7 +21,7 @@ func (s *screen) table(r *report) {
 		line := fmt.Sprintf("%-33s%s%s", head,
 			s.pair(8, 7, sure.failed, plain.failed), s.pair(9, 7, sure.slow, plain.slow))
 		if effects {
-			line += fmt.Sprintf("%10s%8s", short(sure.effective), short(plain.effective))
+			line += fmt.Sprintf("%10s%8s", effect(sure.effective), effect(plain.effective))
 			line += fmt.Sprintf("%10d%8d", sure.toGone, plain.toGone)
 		}
 		s.printf("%s\n", line)
@@ -35,6 +35,14 @@ func (s *screen) table(r *report) {
 	s.printf("\nPlace is not idempotent: a call that may have run is never repeated, and ends with its\n"+
 		"instance's answer or at its deadline. Of %d calls %d failed with surecall, %d with plain gRPC.\n",
 		r.sure.place.calls, r.sure.place.failed, r.plain.place.failed)
+}
+
+// effect is the time until an event took effect.
+func effect(d time.Duration) string {
+	if ms(d) == 0 {
+		return "at once"
+	}
+	return short(d)
 }
 
 // pair is two counts: surecall's, which should be 0, and plain gRPC's.

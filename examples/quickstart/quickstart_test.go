@@ -89,6 +89,7 @@ func TestEffect(t *testing.T) {
 		toGone int
 	}{
 		{"a trial later is no delay", scene{at: 100 * ms, address: "a"}, 50 * ms, 3},
+		{"a trial is all that was sent", scene{at: 160 * ms, address: "a"}, 0, 1},
 		{"nothing was sent", scene{at: 200 * ms, address: "b"}, 0, 0},
 		{"calls went there until it was back", scene{at: 100 * ms, until: 200 * ms, address: "a"}, -1, 2},
 		{"the first call to one that came", scene{at: 100 * ms, address: "b", kind: arrived}, 20 * ms, 0},

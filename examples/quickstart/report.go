@@ -103,7 +103,7 @@ func (e *scene) effect(w *wire, quiet time.Duration) (after time.Duration, toGon
 	case e.kind == changed || len(sent) == 0:
 		return 0, 0
 	}
-	last := sent[0]
+	last := e.at
 	for _, at := range sent {
 		if at-last > quiet {
 			break
