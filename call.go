@@ -57,6 +57,7 @@ type unaryAttempt struct {
 	call    *unaryCall
 	cancel  context.CancelFunc
 	timeout time.Duration
+	set     int64         // when it began to run, on the fleet's clock
 	learned bool          // the timeout was
 	teaches time.Duration // the most that its answer may teach: see methodStats.teaches
 	overdue atomic.Int32  // see the constants below
@@ -115,6 +116,7 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 		return u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
 	}
 	at.Context, a.cancel = context.WithCancel(at.Context)
+	a.set = at.Begun
 	alarm := u.core.alarms.set(a, a.timeout)
 	err := u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
 	u.core.alarms.off(alarm)
@@ -128,6 +130,10 @@ var errOverdue = errors.New("surecall: the attempt timeout ran out")
 
 const forever = time.Duration(1<<63 - 1)
 
+// tickLate is how late a timeout may be noticed. One that is later was held up by our
+// own process, and what it waited for may have been waiting for us: it judges nobody.
+const tickLate = 50 * time.Millisecond
+
 // expired is called when the attempt's timeout has run out. The attempt is cut only if
 // its successor is paid for. It has not begun while no instance is picked: expired
 // returns true then, to be called again.
@@ -136,10 +142,15 @@ func (a *unaryAttempt) expired() (again bool) {
 	if a.overdue.Load() != inTime {
 		return false
 	}
-	if !a.attempt.InFlight() {
+	i, now := a.attempt.InFlight(), time.Now()
+	clock := u.core.fleet.At(now)
+	if i == nil || time.Duration(clock-a.set)-a.timeout > tickLate {
+		a.set = clock
 		return true
 	}
-	now := time.Now()
+	if a.learned {
+		u.core.fleet.Suspect(i, a.timeout, clock)
+	}
 	next := int32(late)
 	if u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down() {
 		if u.state.budget.Withdraw(now) {
@@ -189,6 +200,9 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		at.Judge(breaker.Success)
 		u.answered(a, elapsed, clock, now)
 		return
+	}
+	if at.Answered() {
+		fleet.Progress(i, clock)
 	}
 	verdict := u.state.settings.classify(breaker.Outcome{
 		Code:          status.Code(err),

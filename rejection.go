@@ -42,7 +42,7 @@ type Rejection struct {
 
 // order of states in the message: what an operator looks for first.
 var messageOrder = []event.State{
-	event.Eligible, event.Absent, event.Overruled, event.Ejected, event.Failed, event.Connecting,
+	event.Eligible, event.Absent, event.Overruled, event.Suspect, event.Ejected, event.Failed, event.Connecting,
 }
 
 // Error says in one line what an operator can act on.

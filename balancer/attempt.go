@@ -47,12 +47,13 @@ type Attempt struct {
 	trial    breaker.Trial
 	picked   int64 // when, on the fleet's clock
 	judged   bool
+	answered bool // anything came back on it
 	sent     bool // a stream was created: the server may have executed the call
 	trailer  metadata.MD
 	id       string
 	done     func(balancer.DoneInfo)
 
-	inFlight atomic.Bool // on an instance
+	on atomic.Pointer[Instance] // where it is in flight
 }
 
 // replaced is an instance that an earlier pick of the same attempt chose.
@@ -88,8 +89,12 @@ func (a *Attempt) Executed() bool {
 	return len(mark) != 1 || mark[0] != a.id
 }
 
-// InFlight reports whether an instance has the attempt. It may be called at any time.
-func (a *Attempt) InFlight() bool { return a.inFlight.Load() }
+// Answered reports whether the instance sent anything back, an error too.
+func (a *Attempt) Answered() bool { return a.answered }
+
+// InFlight returns the instance that has the attempt, or nil before and after. It may be
+// called at any time.
+func (a *Attempt) InFlight() *Instance { return a.on.Load() }
 
 // Trailer returns the trailer of the attempt's last pick, once it is over.
 func (a *Attempt) Trailer() metadata.MD { return a.trailer }
@@ -115,8 +120,8 @@ func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, n
 	if a.breaker = i.breaker.Load(); a.breaker != nil {
 		a.word = a.breaker.Word()
 	}
-	a.judged, a.sent, a.trailer = false, false, nil
-	a.inFlight.Store(true)
+	a.judged, a.sent, a.answered, a.trailer = false, false, false, nil
+	a.on.Store(i)
 	if a.Stream {
 		i.streams.Add(1)
 	} else if i.inFlight.Add(1) == 1 {
@@ -153,17 +158,18 @@ func (a *Attempt) finished(info balancer.DoneInfo) {
 		a.instance, a.id = nil, ""
 		return
 	}
-	a.sent, a.trailer = info.BytesSent, info.Trailer
+	a.sent, a.answered, a.trailer = info.BytesSent, info.BytesReceived, info.Trailer
 }
 
 func (a *Attempt) release() {
-	if !a.inFlight.CompareAndSwap(true, false) {
+	i := a.on.Swap(nil)
+	if i == nil {
 		return
 	}
 	if a.Stream {
-		a.instance.streams.Add(-1)
+		i.streams.Add(-1)
 	} else {
-		a.instance.inFlight.Add(-1)
+		i.inFlight.Add(-1)
 	}
 }
 

@@ -49,6 +49,7 @@ type Fleet struct {
 	rotation atomic.Uint64 // whose turn it is, among trials of the service breaker
 
 	ejected      atomic.Pointer[[]*Instance]
+	nextRecheck  atomic.Int64 // when the first suspect is to be tried again; 0: there is none
 	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
 	connectedNow atomic.Int64
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
@@ -139,20 +140,16 @@ func (f *Fleet) listening() bool { return f.config.Load().Events != nil }
 
 // Sample takes the latency of a unary attempt that was answered.
 func (f *Fleet) Sample(i *Instance, elapsed time.Duration, now int64) {
-	i.latency.progress.Store(now)
+	f.Progress(i, now)
 	i.latency.add(float64(elapsed), f.median.get(), now)
 	if f.random()&7 == 0 || f.median.get() == 0 {
 		f.median.add(float64(elapsed))
 	}
 }
 
-// Progress notes that i answered something whose latency says nothing.
-func (f *Fleet) Progress(i *Instance, now int64) { i.latency.progress.Store(now) }
-
 // Charge raises the load estimate of an instance whose attempt failed: an instance that
 // fails fast must not look fast.
 func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
-	i.latency.progress.Store(now)
 	m := max(f.median.get(), latencyFloor)
 	i.latency.add(max(float64(elapsed), failurePenalty*m), m, now)
 }
@@ -311,13 +308,13 @@ func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
 }
 
 // mayEject decides under the cap: an instance is ejected only if not more than the
-// policy's share of the connected ones is then. The count is taken from the set each
+// policy's share of the connected ones is out then. The count is taken from the set each
 // time, never carried along.
 func (f *Fleet) mayEject(i *Instance) bool {
 	f.capMu.Lock()
 	defer f.capMu.Unlock()
-	connected, ejected := f.census()
-	if float64(ejected+1) > f.maxEjected(connected) {
+	connected, out := f.census(i)
+	if float64(out+1) > f.maxEjected(connected) {
 		return false
 	}
 	i.tripping.Store(true)
@@ -332,18 +329,19 @@ func (f *Fleet) maxEjected(connected int) float64 {
 	return p.WithDefaults().MaxEjectedRatio * float64(connected)
 }
 
-// census counts the connected instances and those of them that are ejected.
-func (f *Fleet) census() (connected, ejected int) {
+// census counts the connected instances, and those of them, other than judged, that are
+// out: ejected or suspect.
+func (f *Fleet) census(judged *Instance) (connected, out int) {
 	for _, i := range *f.members.Load() {
 		if i.conn.SubConn() == nil {
 			continue
 		}
 		connected++
-		if i.ejected() || i.tripping.Load() {
-			ejected++
+		if i != judged && (i.ejected() || i.tripping.Load() || i.suspect()) {
+			out++
 		}
 	}
-	return connected, ejected
+	return connected, out
 }
 
 // enforceCap sends the longest ejected to their trials at once if connections came or

@@ -33,7 +33,9 @@ type Instance struct {
 	latency   latency
 	rampStart atomic.Int64 // when slow start began; 0: full share
 	downSince atomic.Int64 // when the breaker took it out; 0: eligible as far as that goes
-	tripping  atomic.Bool  // its breaker has been allowed to trip and is about to
+	// suspectUntil is when one call may try it again; 0: it is no suspect.
+	suspectUntil atomic.Int64
+	tripping     atomic.Bool // its breaker has been allowed to trip and is about to
 
 	// Guarded by Fleet.mu.
 	member   bool // in the source's set, or absent
@@ -66,9 +68,9 @@ func (i *Instance) overruled() bool {
 	return b != nil && b.Overruled()
 }
 
-// eligible reports whether the instance may be picked at all. Four atomic loads.
+// eligible reports whether the instance may be picked at all. Five atomic loads.
 func (i *Instance) eligible() bool {
-	return i.conn.SubConn() != nil && !i.ejected()
+	return i.conn.SubConn() != nil && !i.ejected() && !i.suspect()
 }
 
 // load is what one more call would wait behind: calls in flight per unit of weight,
@@ -87,6 +89,8 @@ func (i *Instance) state() event.State {
 		return event.Connecting
 	case i.ejected():
 		return event.Ejected
+	case i.suspect():
+		return event.Suspect
 	case i.info.Load().Absent:
 		return event.Absent
 	case i.overruled():

@@ -175,6 +175,7 @@ func (f *Fleet) connected(i *Instance, now int64) (reborn bool) {
 	if !together && (i.newcomer || f.settled && now-i.lostAt > int64(outage)) {
 		i.rampStart.Store(now)
 	}
+	i.suspectUntil.Store(0)
 	i.refused, i.newcomer, i.lastErr = false, false, nil
 	return reborn
 }

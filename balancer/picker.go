@@ -70,9 +70,14 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 		}
 		return p.scan(turn, func(*Instance) bool { return true }), breaker.Trial{}
 	}
-	if due := p.fleet.nextDue.Load(); due != 0 && now >= due && !a.Stream {
+	if due := p.fleet.nextDue.Load(); due != 0 && now >= due && (a.Retryable || now-due >= int64(trialPatience)) && !a.Stream {
 		if i, trial := p.fleet.takeTrial(a, now); i != nil {
 			return i, trial
+		}
+	}
+	if next := p.fleet.nextRecheck.Load(); next != 0 && now >= next && a.Retryable {
+		if i := p.recheck(a, now); i != nil {
+			return i, breaker.Trial{}
 		}
 	}
 	if p.chooser != nil {
@@ -88,8 +93,12 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	if i := p.scan(random, (*Instance).eligible); i != nil {
 		return i, breaker.Trial{}
 	}
+	// Nobody is eligible: the ejected come before the suspects, who would make it wait.
+	if i := p.scan(random, func(i *Instance) bool { return !i.suspect() && !a.tried(i) }); i != nil {
+		return i, breaker.Trial{}
+	}
 	if i := p.scan(random, func(i *Instance) bool { return !a.tried(i) }); i != nil {
-		return i, breaker.Trial{} // ejected, all of them
+		return i, breaker.Trial{}
 	}
 	return p.scan(random, func(*Instance) bool { return true }), breaker.Trial{}
 }

@@ -62,6 +62,8 @@ func (i *Instance) why(s Status) string {
 		}
 	case event.Ejected:
 		return "ejected until " + s.Breaker.EjectedUntil.Format(time.TimeOnly)
+	case event.Suspect:
+		return "calls wait on it and nothing comes back"
 	case event.Overruled:
 		return "would be ejected, but too many instances already are"
 	case event.Absent:

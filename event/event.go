@@ -42,6 +42,7 @@ const (
 	Eligible   State = "eligible"   // may be picked
 	Absent     State = "absent"     // gone from a doubted snapshot, but its connection lives: may be picked
 	Overruled  State = "overruled"  // would be ejected, but too many already are: may be picked
+	Suspect    State = "suspect"    // calls wait on it and nothing comes back
 	Ejected    State = "ejected"    // its breaker is open
 	Failed     State = "failed"     // its connection was lost or refused
 )
