@@ -61,7 +61,7 @@ func (l *load) begin(ctx context.Context, start time.Time, perSecond int) {
 }
 
 // every makes a call each period.
-func (l *load) every(ctx context.Context, period time.Duration, method string, make func(context.Context, int) (*orders.Order, error)) {
+func (l *load) every(ctx context.Context, period time.Duration, method string, one func(context.Context, int) (*orders.Order, error)) {
 	l.running.Go(func() {
 		timer := time.NewTimer(0)
 		defer timer.Stop()
@@ -76,7 +76,7 @@ func (l *load) every(ctx context.Context, period time.Duration, method string, m
 			l.running.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), deadline)
 				defer cancel()
-				order, err := make(ctx, n)
+				order, err := one(ctx, n)
 				l.add(call{method: method, due: due, ended: time.Since(l.start), servedBy: order.GetServedBy(), err: err})
 			})
 		}

@@ -48,7 +48,7 @@ func (s *screen) paint(color, text string) string {
 func (s *screen) printf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.out, format, args...)
+	_, _ = fmt.Fprintf(s.out, format, args...) // a screen that is gone is no reason to stop
 }
 
 func (s *screen) opening(f *fleet) {
