@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,7 +130,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	c := &core{service: t.service}
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
-	c.warn(s)
+	c.warn(s, nil)
 	return c, t, s, nil
 }
 
@@ -182,16 +183,20 @@ func (c *core) update(opts []LiveOption) error {
 	}
 	c.state.Store(c.newPolicies(s, old))
 	c.fleet.Configure(c.fleetConfig(s))
-	c.warn(s)
+	c.warn(s, old.settings.rules)
 	return nil
 }
 
-// warn tells of patterns that fit no method: they are likely misspelt.
-func (c *core) warn(s *settings) {
+// warn tells of patterns that fit no method: they are likely misspelt. Those of before
+// have been told of.
+func (c *core) warn(s *settings, before []rule) {
 	if s.events == nil {
 		return
 	}
 	for _, pattern := range unmatched(s) {
+		if slices.ContainsFunc(before, func(r rule) bool { return r.pattern == pattern }) {
+			continue
+		}
 		s.events(event.ConfigWarning{Service: c.service, What: fmt.Sprintf("method pattern %q fits no method of the linked descriptors", pattern)})
 	}
 }

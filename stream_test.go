@@ -1,0 +1,257 @@
+package surecall_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/surecalltest"
+)
+
+// streams is how many streams the client counts on all instances.
+func streams(client *surecall.Client) int {
+	n := 0
+	for _, i := range client.Instances() {
+		n += i.Streams
+	}
+	return n
+}
+
+// A stream of answers is counted while it lives, goes on while nothing comes, and
+// leaves nothing behind when the caller leaves.
+func TestServerStream(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 9 {
+			stream, err := orders.NewOrdersClient(client).Watch(ctx, &orders.GetRequest{Id: "7"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if order, err := stream.Recv(); err != nil || order.GetId() != "7" {
+				t.Fatalf("first message %v, error %v", order, err)
+			}
+		}
+		if n := streams(client); n != 9 {
+			t.Errorf("%d streams counted: want 9", n)
+		}
+		for _, i := range client.Instances() {
+			if i.InFlight != 0 {
+				t.Errorf("%s: %d unary attempts in flight: streams are counted apart", i.ID, i.InFlight)
+			}
+		}
+		time.Sleep(time.Hour)
+		if n := streams(client); n != 9 {
+			t.Errorf("%d streams after an hour of silence: want 9", n)
+		}
+		cancel()
+		synctest.Wait()
+		if n := streams(client); n != 0 {
+			t.Errorf("%d streams after the caller left: want none", n)
+		}
+	})
+}
+
+func TestClientStream(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 3))
+		stream, err := orders.NewOrdersClient(client).Import(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			if err := stream.Send(&orders.PlaceRequest{Item: "tea"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reply, err := stream.CloseAndRecv()
+		if err != nil || reply.GetCount() != 100 {
+			t.Errorf("reply %v, error %v: want 100 counted", reply, err)
+		}
+		synctest.Wait()
+		if n := streams(client); n != 0 {
+			t.Errorf("%d streams left: want none", n)
+		}
+	})
+}
+
+// The end of a stream is what its instance is judged by.
+func TestStreamVerdict(t *testing.T) {
+	for _, test := range []struct {
+		code    codes.Code
+		ejected bool
+	}{{codes.Unavailable, true}, {codes.NotFound, false}, {codes.Unknown, false}} {
+		bubble(t, func(t *testing.T) {
+			cluster, events := surecalltest.NewCluster(t, 3), &log{}
+			client := ready(t, cluster, events.option(), inTurn())
+			cluster.Instance(0).Fail(test.code)
+			for range 60 {
+				ctx, cancel := context.WithCancel(t.Context())
+				stream, err := orders.NewOrdersClient(client).Watch(ctx, &orders.GetRequest{})
+				if err == nil {
+					_, err = stream.Recv()
+				}
+				if err != nil && status.Code(err) != test.code {
+					t.Fatalf("error %v: want %v", err, test.code)
+				}
+				cancel()
+				synctest.Wait()
+			}
+			if ids := ejections(events); slices.Contains(ids, cluster.Instance(0).ID()) != test.ejected || len(ids) > 1 {
+				t.Errorf("%v: ejected %v: want the one: %v", test.code, ids, test.ejected)
+			}
+		})
+	}
+}
+
+// Opening a stream is tried on another instance if nothing was sent, whatever the
+// method; once it is open, its errors are the caller's.
+func TestStreamIsReopened(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, events := surecalltest.NewCluster(t, 3), &log{}
+		client := ready(t, cluster, events.option())
+		credentials := &refusingCredentials{}
+		credentials.left.Store(2)
+		stream, err := orders.NewOrdersClient(client).Import(t.Context(), grpc.PerRPCCredentials(credentials))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reply, err := stream.CloseAndRecv(); err != nil || reply.GetCount() != 0 {
+			t.Errorf("reply %v, error %v", reply, err)
+		}
+		retried := eventsOf[event.AttemptRetried](events)
+		if len(retried) != 2 || retried[0].Instance == retried[1].Instance {
+			t.Errorf("retries %+v: want two, of different instances", retried)
+		}
+
+		credentials.left.Store(100)
+		if _, err := orders.NewOrdersClient(client).Import(t.Context(), grpc.PerRPCCredentials(credentials)); status.Code(err) != codes.Unavailable {
+			t.Errorf("error %v: want UNAVAILABLE", err)
+		}
+		if n := 100 - credentials.left.Load(); n != 3 {
+			t.Errorf("%d attempts: want 3", n)
+		}
+
+		failFirst(cluster, 1, codes.Unavailable)
+		before := sum(reached(cluster))
+		watch, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+		if err == nil {
+			_, err = watch.Recv()
+		}
+		if status.Code(err) != codes.Unavailable || sum(reached(cluster))-before != 1 {
+			t.Errorf("error %v after %d attempts: want that of the one attempt", err, sum(reached(cluster))-before)
+		}
+	})
+}
+
+// An instance that dies ends its streams; the next stream is opened on another.
+func TestStreamOfADyingInstance(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := ready(t, cluster)
+		stream, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		order, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range cluster.Instances() {
+			if i.ID() == order.GetServedBy() {
+				i.Kill()
+			}
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+			t.Errorf("error %v: want UNAVAILABLE", err)
+		}
+		again, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := again.Recv(); err != nil || second.GetServedBy() == order.GetServedBy() {
+			t.Errorf("second stream: %v, error %v: want the other instance", second, err)
+		}
+	})
+}
+
+// A stream is never the trial of an ejected instance: its end may be hours away.
+func TestStreamIsNoTrial(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, events := surecalltest.NewCluster(t, 3), &log{}
+		client := ready(t, cluster, events.option(), inTurn())
+		cluster.Instance(0).Fail(codes.Unavailable)
+		load(t, client, getMethod, 10*time.Millisecond, time.Second)
+		if len(ejections(events)) != 1 {
+			t.Fatal("not ejected")
+		}
+		cluster.Instance(0).Fail(codes.OK)
+		before := cluster.Instance(0).Calls()
+		for range 60 {
+			time.Sleep(time.Second)
+			stream, err := orders.NewOrdersClient(client).Import(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.CloseAndRecv(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := cluster.Instance(0).Calls() - before; n != 0 {
+			t.Errorf("%d streams went to the ejected instance: want none", n)
+		}
+	})
+}
+
+// A stream that a server ends well ends with io.EOF, untouched.
+func TestStreamEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewClusterOf(t, 1, func(s grpc.ServiceRegistrar, _ *surecalltest.Instance) {
+			orders.RegisterOrdersServer(s, brief{})
+		})
+		client := ready(t, cluster)
+		stream, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for {
+			if _, err = stream.Recv(); err != nil {
+				break
+			}
+			n++
+		}
+		if !errors.Is(err, io.EOF) || n != 3 {
+			t.Errorf("%d messages, then %v: want 3 and io.EOF", n, err)
+		}
+		if c := client.Instances()[0].Breaker; c.Requests != 1 || c.Failures != 0 {
+			t.Errorf("breaker %+v: want one success", c)
+		}
+	})
+}
+
+// brief is an orders server whose Watch ends.
+type brief struct {
+	orders.UnimplementedOrdersServer
+}
+
+func (brief) Watch(_ *orders.GetRequest, stream grpc.ServerStreamingServer[orders.Order]) error {
+	for range 3 {
+		if err := stream.Send(&orders.Order{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
