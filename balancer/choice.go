@@ -42,10 +42,12 @@ const (
 	maxDraws = 8
 	// maxRedraws bounds how often the second sample is drawn again because it is the first.
 	maxRedraws = 4
-	// band is how much lower the second sample's load must be to win. With none, the
-	// second would win half of the ties and undo the weights. Chosen by simulation:
-	// TestLeastLoadedWeights states what it keeps to.
-	band = 0.85
+	// band is how much lower the second sample's load must be to win. With none, chance
+	// in the latencies undoes the weights. Chosen by simulation of 20,000 calls by 1 to 64
+	// callers over weights 1:2:4: from 0.5 to 1, constant latencies keep within 10 % of the
+	// weights from 8 callers on with 0.6 and more; exponential ones miss by 22 % with one
+	// caller at 0.85, by 4 % at 0.7, and by 11 to 15 % with 8 callers at any.
+	band = 0.7
 )
 
 type leastLoaded struct{}
