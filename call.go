@@ -53,14 +53,15 @@ type wire struct {
 
 // unaryAttempt is one attempt of a unary call.
 type unaryAttempt struct {
-	attempt balancer.Attempt
-	call    *unaryCall
-	cancel  context.CancelFunc
-	timeout time.Duration
-	set     int64         // when it began to run, on the fleet's clock
-	learned bool          // the timeout was
-	teaches time.Duration // the most that its answer may teach: see methodStats.teaches
-	overdue atomic.Int32  // see the constants below
+	attempt  balancer.Attempt
+	call     *unaryCall
+	cancel   context.CancelFunc
+	timeout  time.Duration
+	set      int64         // when it began to run, on the fleet's clock
+	learned  bool          // the timeout was
+	cutShort bool          // it ended because it was cut, and not with an answer that was faster
+	teaches  time.Duration // the most that its answer may teach: see methodStats.teaches
+	overdue  atomic.Int32  // see the constants below
 }
 
 // How far an attempt with a timeout has come. It leaves inTime once: the timer and the
@@ -122,7 +123,15 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	u.core.alarms.off(alarm)
 	a.overdue.CompareAndSwap(inTime, settled)
 	a.cancel()
-	return err
+	if a.overdue.Load() != cut || status.Code(err) != codes.Canceled {
+		return err
+	}
+	// The cancellation was ours: whoever sees the error is told whose end it was.
+	a.cutShort = true
+	if ended := u.ctx.Err(); ended != nil {
+		return status.FromContextError(ended).Err()
+	}
+	return status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, at.Instance().ID())
 }
 
 // errOverdue is the cause of a retry that an overdue attempt did not get.
@@ -173,12 +182,6 @@ func (a *unaryAttempt) expired() (again bool) {
 	return false
 }
 
-// cutShort reports whether err, with which the attempt ended, comes of its having been
-// cut and not of an answer that was faster.
-func (a *unaryAttempt) cutShort(err error) bool {
-	return a.overdue.Load() == cut && status.Code(err) == codes.Canceled
-}
-
 // counted reports whether the service breaker was told of the attempt when its timeout
 // ran out, or need not be: one that was cut before the method's latency was known may
 // have been well on its way.
@@ -208,7 +211,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		Code:          status.Code(err),
 		NeverExecuted: !at.Executed(),
 		Canceled:      u.ctx.Err() == context.Canceled,
-		TimedOut:      a.cutShort(err),
+		TimedOut:      a.cutShort,
 		Elapsed:       elapsed,
 		P99:           stats.p99(),
 	})
@@ -218,7 +221,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		u.answered(a, elapsed, clock, now)
 		return
 	case breaker.Failure, breaker.RatioFailure:
-		if a.cutShort(err) && !a.learned {
+		if a.cutShort && !a.learned {
 			verdict = breaker.RatioFailure // it may be the method that takes longer, and no run of them ejects
 		}
 		fleet.Charge(i, elapsed, clock)
@@ -256,7 +259,7 @@ func (u *unaryCall) answered(a *unaryAttempt, elapsed time.Duration, clock int64
 // next decides whether another attempt follows, and how long from now.
 func (u *unaryCall) next(a *unaryAttempt, err error, now time.Time) (wait time.Duration, again bool) {
 	at, p := &a.attempt, &u.method.retry
-	executed, paid := at.Executed(), a.cutShort(err)
+	executed, paid := at.Executed(), a.cutShort
 	if at.Instance() == nil || u.ctx.Err() != nil || p.MaxAttempts == 1 {
 		return 0, false
 	}
@@ -356,14 +359,6 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // final is the error that the caller gets. A server's passes through untouched.
 func (u *unaryCall) final(a *unaryAttempt, err error) error {
-	if a.cutShort(err) {
-		// The cancellation was ours: the caller is told whose end it was.
-		if ended := u.ctx.Err(); ended != nil {
-			err = status.FromContextError(ended).Err()
-		} else {
-			err = status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, a.attempt.Instance().ID())
-		}
-	}
 	err = u.core.named(u.ctx, u.method.name, &a.attempt, err)
 	if u.deadlineOurs && u.ctx.Err() == context.DeadlineExceeded && status.Code(err) == codes.DeadlineExceeded {
 		return deadlineError(err, fmt.Sprintf("after %d attempts: the call deadline of %v, set by surecall because the caller set none", u.attempts, u.method.deadline))

@@ -48,8 +48,13 @@ type Instance struct {
 	newcomer bool // joined a fleet that was serving already: takes its share slowly
 }
 
-// ID returns the instance's ID.
-func (i *Instance) ID() string { return i.id }
+// ID returns the instance's ID, "" for nil: an attempt that found none.
+func (i *Instance) ID() string {
+	if i == nil {
+		return ""
+	}
+	return i.id
+}
 
 // Address returns where the instance listens.
 func (i *Instance) Address() string { return i.address }
