@@ -43,7 +43,8 @@
 //	fleet        all instances of a service that a client knows, with their live state
 //	source       where instances come from: Consul, a list, a file, memory
 //	snapshot     the full set of instances a source reports at one moment
-//	eligible     may be picked now: connected, not ejected, not tried by this call
+//	eligible     may be picked now: connected, not suspect, not ejected, not tried by this call
+//	suspect      calls wait on it and nothing comes back
 //	ejected      its breaker is open; overruled: it would be, but too many already are
 //	absent       gone from a doubted snapshot, but its connection lives
 //	rejection    surecall refused a call before anything was sent
@@ -64,6 +65,9 @@
 //	wait between      none at first, then up to 25 ms ×2 … 1 s, full    Envoy, Linkerd
 //	                  jitter; a server's pushback wins
 //	budget            20 % of calls + 10 retries per second             Finagle, Linkerd
+//	suspects          an attempt's learned timeout ran out and nothing    a call cannot wait for the five
+//	                  came back meanwhile: passed over until anything   failures of a breaker
+//	                  does; one retryable call each second looks
 //	instance breaker  5 failures in a row, or half of at least 20 in    Finagle, Envoy, gRFC A50
 //	                  10 s; ejected for 5 s ×2 … 60 s ±20 %
 //	cap               at most half of the connected are ejected         Envoy's, Finagle's panic threshold
@@ -123,8 +127,8 @@
 //
 // # When all goes wrong
 //
-// While one instance is connected, there is always one to pick: if all are ejected, they
-// serve all the same. While the source fails, what it last knew serves on. While nothing
+// While one instance is connected, there is always one to pick: if all are suspect or
+// ejected, they serve all the same. While the source fails, what it last knew serves on. While nothing
 // of the service answers, calls are rejected in well under a millisecond, except trials.
 //
 // # What it does not do
