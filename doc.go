@@ -128,8 +128,9 @@
 // # When all goes wrong
 //
 // While one instance is connected, there is always one to pick: if all are suspect or
-// ejected, they serve all the same. While the source fails, what it last knew serves on. While nothing
-// of the service answers, calls are rejected in well under a millisecond, except trials.
+// ejected, they serve all the same. While the source fails, what it last knew serves on.
+// While nothing of the service answers, calls are rejected in well under a millisecond,
+// except trials.
 //
 // # What it does not do
 //
