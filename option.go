@@ -40,7 +40,11 @@ type MethodOption interface {
 // thing, the last wins.
 func WithOptions(opts ...Option) Option {
 	return fixed(func(s *settings) {
-		for _, o := range opts {
+		for n, o := range opts {
+			if o == nil {
+				s.fail(fmt.Errorf("surecall: WithOptions: option %d is nil", n))
+				continue
+			}
 			o.client(s)
 		}
 	})
@@ -57,12 +61,7 @@ func WithInsecure() Option {
 // else against the authority: "NAME.service.consul" for a target of Consul, the name of
 // the service for other sources.
 func WithTransportCredentials(c credentials.TransportCredentials) Option {
-	return fixed(func(s *settings) {
-		s.credentials = c
-		if c == nil {
-			s.fail(errors.New("surecall: WithTransportCredentials: nil: want credentials, or WithInsecure()"))
-		}
-	})
+	return fixed(func(s *settings) { s.credentials = c })
 }
 
 // WithSource takes instances from source instead of what the target's scheme names. The
@@ -88,7 +87,12 @@ func WithLoss(l resolver.Loss) Option {
 // WithContextDialer connects through dial, which is given an instance's address as the
 // source has it ("host:port" or "unix:path"). TLS stays above it.
 func WithContextDialer(dial func(ctx context.Context, address string) (net.Conn, error)) Option {
-	return fixed(func(s *settings) { s.dialer = dial })
+	return fixed(func(s *settings) {
+		s.dialer = dial
+		if dial == nil {
+			s.fail(errors.New("surecall: WithContextDialer: nil: want a function"))
+		}
+	})
 }
 
 // WithIdleTimeout closes all connections after d without a call; the next call opens

@@ -90,8 +90,8 @@ func newSettings(opts []Option) (*settings, error) {
 		}
 		o.client(s)
 	}
-	if s.credentials == nil && len(s.errs) == 0 {
-		s.fail(errors.New("surecall: no transport security chosen: want WithTransportCredentials(…) or WithInsecure()"))
+	if s.credentials == nil {
+		s.fail(errors.New("surecall: no transport security chosen: want WithTransportCredentials(c) with a c that is not nil, or WithInsecure()"))
 	}
 	s.fail(checkDialOptions(s.dial))
 	return s, errors.Join(s.errs...)

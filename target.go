@@ -36,7 +36,7 @@ func parseTarget(text string, source discovery.Source) (*target, error) {
 	scheme, _, isURL := strings.Cut(text, "://")
 	if !isURL {
 		if source != nil {
-			return nil, fmt.Errorf("surecall: target %q: want scheme:///service, because WithSource is given", text)
+			return nil, fmt.Errorf("surecall: target %q: want scheme:///service, because WithSource is given", beforeQuery(text))
 		}
 		return foreign(text)
 	}
@@ -52,7 +52,7 @@ func parseTarget(text string, source discovery.Source) (*target, error) {
 	case u.Scheme == "static":
 		return staticTarget(u)
 	case u.Scheme == "memory":
-		return nil, fmt.Errorf("surecall: target %q: want WithSource(registry) with it: a registry in memory has no address", text)
+		return nil, fmt.Errorf("surecall: target %q: want WithSource(registry) with it: a registry in memory has no address", shown(u))
 	default:
 		return foreign(text)
 	}
@@ -103,15 +103,15 @@ func sourceTarget(u *url.URL, source discovery.Source) (*target, error) {
 	service := strings.Trim(u.Path, "/")
 	var errs []error
 	if service == "" {
-		errs = append(errs, fmt.Errorf("surecall: target %q names no service: want %s:///service", u.Redacted(), u.Scheme))
+		errs = append(errs, fmt.Errorf("surecall: target %q names no service: want %s:///service", shown(u), u.Scheme))
 	}
 	if u.Host != "" {
-		errs = append(errs, fmt.Errorf("surecall: target %q: host %q: want %s:///service: the source is what WithSource gives", u.Redacted(), u.Host, u.Scheme))
+		errs = append(errs, fmt.Errorf("surecall: target %q: host %q: want %s:///service: the source is what WithSource gives", shown(u), u.Host, u.Scheme))
 	}
 	query := discovery.Query{Service: service}
 	for key, values := range u.Query() {
 		if key != "tag" {
-			errs = append(errs, fmt.Errorf("surecall: target %q: unknown key %q: known is: tag", u.Redacted(), key))
+			errs = append(errs, fmt.Errorf("surecall: target %q: unknown key %q: known is: tag", shown(u), key))
 			continue
 		}
 		query.Tags = append(query.Tags, values...)
@@ -135,9 +135,20 @@ func foreign(text string) (*target, error) {
 	name := text
 	if scheme, rest, isURL := strings.Cut(text, "://"); isURL {
 		if grpcresolver.Get(scheme) == nil {
-			return nil, fmt.Errorf("surecall: target %q: unknown scheme %q: want consul, static, memory (with WithSource), or one that gRPC knows (dns, passthrough, unix)", text, scheme)
+			return nil, fmt.Errorf("surecall: target of unknown scheme %q: want consul, static, memory (with WithSource), or one that gRPC knows (dns, passthrough, unix)", scheme)
 		}
 		name = rest[strings.LastIndex(rest, "/")+1:]
 	}
 	return &target{service: name, dial: text}, nil
+}
+
+// shown is what an error may tell of a target: nothing of user and query, which may
+// hold a token.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, OmitHost: u.Host == ""}).String()
+}
+
+func beforeQuery(text string) string {
+	text, _, _ = strings.Cut(text, "?")
+	return text
 }
