@@ -54,6 +54,37 @@ func TestSuspectIsPassedOver(t *testing.T) {
 	})
 }
 
+// An instance that is back gets its share: what it was charged while it hung is
+// forgotten. It used to look ten times slower than the others for a minute.
+func TestReturnedInstanceGetsItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 5)
+		stub := orders.NewOrdersClient(cluster.Client())
+		for _, i := range cluster.Instances() {
+			i.Delay(2 * time.Millisecond)
+		}
+		load := func(d time.Duration) {
+			for range d / (10 * time.Millisecond) {
+				if _, err := stub.Get(t.Context(), &orders.GetRequest{}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(8 * time.Millisecond)
+			}
+		}
+		load(3 * time.Second)
+		hung := cluster.Instance(2)
+		hung.Hang()
+		load(5 * time.Second)
+		hung.Resume()
+		load(60 * time.Second) // found, and grown to its full share
+		before := hung.Calls()
+		load(20 * time.Second)
+		if got := hung.Calls() - before; got < 300 {
+			t.Errorf("%d of 2000 calls went to the instance that is back: want about a fifth", got)
+		}
+	})
+}
+
 // While all are suspect, they serve: there is nobody else.
 func TestSuspectsServeIfThereIsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

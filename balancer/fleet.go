@@ -294,6 +294,7 @@ func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
 func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
 	switch {
 	case c.To == breaker.StateClosed && c.From != breaker.StateClosed:
+		i.latency.forget() // slow start is what protects it now
 		if i.downSince.Swap(0) > f.recovered.Load() {
 			i.rampStart.Store(f.now())
 		}

@@ -31,6 +31,7 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 func (f *Fleet) Progress(i *Instance, now int64) {
 	i.latency.progress.Store(now)
 	if i.suspectUntil.Load() != 0 && i.suspectUntil.Swap(0) != 0 {
+		i.latency.forget() // what it was charged while it hung would keep calls away for a minute
 		f.show(i, "it answers again")
 		f.republish()
 	}
