@@ -69,11 +69,8 @@ func (c *core) dialOptions(t *target, s *settings) []grpc.DialOption {
 func dial(ctx context.Context, address string) (net.Conn, error) {
 	d := net.Dialer{Control: setUserTimeout}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		if strings.HasPrefix(path, "//") {
-			path = path[2:]
-		}
 		d.Control = nil
-		return d.DialContext(ctx, "unix", path)
+		return d.DialContext(ctx, "unix", strings.TrimPrefix(path, "//"))
 	}
 	return d.DialContext(ctx, "tcp", address)
 }
