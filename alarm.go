@@ -19,18 +19,18 @@ type alarms struct{ pool sync.Pool }
 
 // set has a.expired called after d, and again for as long as it returns true.
 func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
-	if al, ok := p.pool.Get().(*alarm); ok {
-		al.rings.Store(a)
-		al.timer.Reset(d)
-		return al
+	al, ok := p.pool.Get().(*alarm)
+	if !ok {
+		al = &alarm{}
+		// It is set below: one that rings at once must find its own timer.
+		al.timer = time.AfterFunc(forever, func() {
+			if a := al.rings.Load(); a.expired() {
+				al.timer.Reset(a.timeout)
+			}
+		})
 	}
-	al := &alarm{}
 	al.rings.Store(a)
-	al.timer = time.AfterFunc(d, func() {
-		if a := al.rings.Load(); a.expired() {
-			al.timer.Reset(a.timeout)
-		}
-	})
+	al.timer.Reset(d)
 	return al
 }
 
