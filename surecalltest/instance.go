@@ -38,6 +38,13 @@ type Instance struct {
 // ID is the ID that the instance is registered under.
 func (i *Instance) ID() string { return i.id }
 
+// Address is where the instance is registered, for [Cluster.Dial]. It leads nowhere else.
+func (i *Instance) Address() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.listed.Address
+}
+
 // Calls is how many calls have reached the instance, hanging and failing ones included.
 func (i *Instance) Calls() int { return int(i.calls.Load()) }
 

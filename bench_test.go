@@ -1,0 +1,123 @@
+package surecall_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/surecalltest"
+)
+
+// plain returns a connection to the cluster that is gRPC's own round robin.
+func plain(tb testing.TB, c *surecalltest.Cluster) *grpc.ClientConn {
+	tb.Helper()
+	source := manual.NewBuilderWithScheme("plain")
+	var endpoints []resolver.Endpoint
+	for _, i := range c.Instances() {
+		endpoints = append(endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: i.Address()}}})
+	}
+	source.InitialState(resolver.State{Endpoints: endpoints})
+	conn, err := grpc.NewClient("plain:///orders", grpc.WithResolvers(source), grpc.WithContextDialer(c.Dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithIdleTimeout(0), grpc.WithDisableRetry(),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close() })
+	conn.Connect()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for s := conn.GetState(); s != connectivity.Ready; s = conn.GetState() {
+		if !conn.WaitForStateChange(ctx, s) {
+			tb.Fatal(ctx.Err())
+		}
+	}
+	return conn
+}
+
+// sure returns a client of the cluster that is connected.
+func sure(tb testing.TB, c *surecalltest.Cluster, opts ...surecall.Option) *surecall.Client {
+	tb.Helper()
+	client := c.Client(opts...)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := client.WaitReady(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	return client
+}
+
+// call makes one call with a deadline of the caller's, which neither side has to add.
+func call(ctx context.Context, tb testing.TB, cc grpc.ClientConnInterface, method string) {
+	if _, err := unary(ctx, cc, method); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// A call costs a few allocations more than plain gRPC's, which makes over a hundred.
+func TestAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	cluster := surecalltest.NewCluster(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	measure := func(cc grpc.ClientConnInterface, method string) float64 {
+		for range 200 {
+			call(ctx, t, cc, method) // pools fill, latencies are learned
+		}
+		least := testing.AllocsPerRun(1000, func() { call(ctx, t, cc, method) })
+		return min(least, testing.AllocsPerRun(1000, func() { call(ctx, t, cc, method) }))
+	}
+	raw, client := plain(t, cluster), sure(t, cluster)
+	for _, test := range []struct {
+		name, method string
+		most         float64
+	}{{"not idempotent", placeMethod, 4}, {"idempotent", getMethod, 8}} {
+		base, ours := measure(raw, test.method), measure(client, test.method)
+		t.Logf("%s: %v allocations, plain gRPC %v: %+v", test.name, ours, base, ours-base)
+		if ours-base > test.most {
+			t.Errorf("%s: %v allocations more than plain gRPC: want at most %v", test.name, ours-base, test.most)
+		}
+	}
+}
+
+// BenchmarkUnary is a whole call, client and server in one process, on connections in
+// memory. Compare the parts with each other: the absolute numbers are those of the
+// machine.
+func BenchmarkUnary(b *testing.B) {
+	cluster := surecalltest.NewCluster(b, 5)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	for _, part := range []struct {
+		name   string
+		conn   grpc.ClientConnInterface
+		method string
+	}{
+		{"grpc", plain(b, cluster), placeMethod},
+		{"surecall/not idempotent", sure(b, cluster), placeMethod},
+		{"surecall/idempotent", sure(b, cluster), getMethod},
+	} {
+		b.Run(part.name+"/serial", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call(ctx, b, part.conn, part.method)
+			}
+		})
+		b.Run(part.name+"/parallel", func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					call(ctx, b, part.conn, part.method)
+				}
+			})
+		})
+	}
+}

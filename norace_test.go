@@ -1,0 +1,5 @@
+//go:build !race
+
+package surecall_test
+
+const raceDetector = false
