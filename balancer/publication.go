@@ -135,8 +135,8 @@ func (p *publication) publish() {
 		p.arm(time.Duration(wait))
 		return
 	}
-	p.last = now
 	p.cc.UpdateState(p.build(members, now))
+	p.last = p.fleet.now() // from the end: builds must not take up all the time there is
 }
 
 // arm has publish called after d, or when it is due already if that is earlier.
