@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/surecall/surecall/breaker"
@@ -176,26 +177,27 @@ func TestSlowInstance(t *testing.T) {
 // TestSlowInstanceRecovers: once as fast as the others, it has its share back within a
 // minute.
 func TestSlowInstanceRecovers(t *testing.T) {
-	r := weighted(LeastLoaded, 1, 1, 1, 1)
-	slow := 500 * time.Millisecond
-	serve := func(i *Instance) (time.Duration, breaker.Verdict) {
-		if i.id == "i0" {
-			return slow, breaker.Success
+	synctest.Test(t, func(t *testing.T) {
+		r := weighted(LeastLoaded, 1, 1, 1, 1)
+		slow := 500 * time.Millisecond
+		serve := func(i *Instance) (time.Duration, breaker.Verdict) {
+			if i.id == "i0" {
+				return slow, breaker.Success
+			}
+			return 5 * time.Millisecond, breaker.Success
 		}
-		return 5 * time.Millisecond, breaker.Success
-	}
-	if got := r.simulate(8, 2000, serve); got["i0"] == 0 {
-		t.Fatal("the slow one was never tried")
-	}
-	slow = 5 * time.Millisecond
-	now := r.fleet.now() + int64(time.Minute)
-	r.fleet.epoch = r.fleet.epoch.Add(-time.Minute) // a minute passes
-	if est := r.member(t, "i0").latency.estimate(now, r.fleet.median.get(), false); est > 30e6 {
-		t.Errorf("a minute after, its estimate is %v", time.Duration(est))
-	}
-	if got := r.simulate(8, 20000, serve); got["i0"] < 4000 {
-		t.Errorf("as fast as the others again, it gets %d of 20,000", got["i0"])
-	}
+		if got := r.simulate(8, 2000, serve); got["i0"] == 0 {
+			t.Fatal("the slow one was never tried")
+		}
+		slow = 5 * time.Millisecond
+		time.Sleep(time.Minute)
+		if est := r.member(t, "i0").latency.estimate(r.fleet.now(), r.fleet.median.get(), false); est > 30*ms {
+			t.Errorf("a minute after, its estimate is %v", time.Duration(est))
+		}
+		if got := r.simulate(8, 20000, serve); got["i0"] < 4000 {
+			t.Errorf("as fast as the others again, it gets %d of 20,000", got["i0"])
+		}
+	})
 }
 
 // TestFailingFast: an instance that fails at once does not look fast.

@@ -250,12 +250,12 @@ func TestCoalescing(t *testing.T) {
 		if n := len(r.picker().(*picker).connected); n != 300 {
 			t.Fatalf("%d of 300 in the picker", n)
 		}
-		states := r.cc.states
+		states := r.published()
 		for n := range 100 {
 			r.cc.refuse[address(n)] = true
 			r.cc.lose(address(n))
 		}
-		if n := r.cc.states - states; n > 1 {
+		if n := r.published() - states; n > 1 {
 			t.Errorf("%d pickers in one instant", n)
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -400,9 +400,9 @@ func failOne(t *testing.T, r *rig, i *Instance) {
 	if !was && i.ejected() && i.conn.SubConn() != nil && 2*ejected > connected {
 		t.Fatalf("tripped: %d of %d connected are ejected", ejected, connected)
 	}
-	before := r.cc.states
+	before := r.published()
 	r.lb.publish() // as the loss of a connection does
-	if r.cc.states == before {
+	if r.published() == before {
 		t.Fatal("nothing was published")
 	}
 	waiting, now := 0, time.Now()

@@ -164,7 +164,6 @@ func (p *publication) arm(d time.Duration) {
 func (p *publication) build(members []*Instance, now int64) balancer.State {
 	connected, failed, dark := p.fleet.connectedOf(members, now)
 	p.fleet.connectedNow.Store(int64(len(connected)))
-	p.fleet.enforceCap()
 	switch {
 	case !p.fleet.settle(len(members), len(connected), failed, now, p.firstReady):
 		if p.firstReady != 0 {
@@ -172,6 +171,7 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 		}
 		return balancer.State{ConnectivityState: connectivity.Connecting, Picker: queueing{}}
 	case len(connected) > 0:
+		p.fleet.enforceCap() // not before: half of the connections are no share to go by
 		return balancer.State{ConnectivityState: connectivity.Ready, Picker: p.fleet.newPicker(connected, now)}
 	case failed < len(members) && dark < reconnectPatience:
 		p.arm(reconnectPatience - dark)

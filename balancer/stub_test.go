@@ -196,10 +196,11 @@ func (r *rig) end(a *Attempt, v breaker.Verdict, now int64) {
 	a.Judge(v)
 }
 
-func (r *rig) connection(i *Instance) connectivity.State {
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	return i.link
+// published returns how many pickers there have been.
+func (r *rig) published() int {
+	r.cc.mu.Lock()
+	defer r.cc.mu.Unlock()
+	return r.cc.states
 }
 
 func (r *rig) member(t testing.TB, id string) *Instance {
