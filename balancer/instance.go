@@ -82,7 +82,8 @@ func (i *Instance) eligible() bool {
 // times how long one takes. weight is relative to the fleet's mean.
 func (i *Instance) load(now int64, weight, median float64) float64 {
 	inFlight := i.inFlight.Load()
-	return (float64(inFlight)/weight + 1) * i.latency.estimate(now, median, inFlight > 0)
+	latency := max(i.latency.estimate(now, median, inFlight > 0), sameBelow*median)
+	return (float64(inFlight)/weight + 1) * latency
 }
 
 // state derives what the instance is held to be. Requires Fleet.mu.

@@ -12,6 +12,10 @@ const (
 	// latencyFloor is the latency below which instances count as equally fast: under
 	// it, differences are the scheduler's, not the instance's.
 	latencyFloor = float64(time.Millisecond)
+	// sameBelow is the multiple of the fleet's median below which instances count as
+	// equally fast too. Two choices turn any order among equals, noise included, into
+	// shares of 36 to 4 % of five: only what is truly slow may be ordered.
+	sameBelow = 2
 	// maxRise bounds how much one sample can raise an estimate: one garbage collection
 	// must not cost an instance its share for a minute.
 	maxRise = 4
