@@ -1,11 +1,14 @@
 package balancer
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc/balancer"
 
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/discovery"
@@ -201,20 +204,11 @@ func TestStart(t *testing.T) {
 			_, err := r.pick(&Attempt{}, r.fleet.now())
 			return err == nil
 		}
-		step := func(n int) {
-			for range n {
-				r.cc.mu.Lock()
-				next := r.cc.queue[0]
-				r.cc.queue = r.cc.queue[1:]
-				r.cc.mu.Unlock()
-				next()
-			}
-		}
 		time.Sleep(time.Second)
 		if serves() {
 			t.Error("serves with no connection")
 		}
-		step(2) // connecting, ready
+		r.cc.step(2) // connecting, ready
 		if connectedIn(r) != 1 || serves() {
 			t.Fatalf("%d connected of 8, serves: %v", connectedIn(r), serves())
 		}
@@ -278,6 +272,12 @@ func TestCoalescingAfterTotalLoss(t *testing.T) {
 			r.cc.mu.Lock()
 			r.cc.later(r.cc.conns[address(n)], 0, nil) // IDLE: all lost, before one comes back
 			r.cc.mu.Unlock()
+		}
+		r.cc.step(300)
+		time.Sleep(20 * time.Millisecond)
+		synctest.Wait()
+		if _, err := r.pick(&Attempt{}, r.fleet.now()); !errors.Is(err, balancer.ErrNoSubConnAvailable) {
+			t.Fatalf("with no connection: %v", err)
 		}
 		r.cc.drain()
 		time.Sleep(10 * time.Millisecond)

@@ -81,18 +81,25 @@ func (sc *stubConn) Shutdown() {
 	sc.cc.later(sc, connectivity.Shutdown, nil)
 }
 
-// drain delivers transitions until there are none.
-func (c *stubCC) drain() {
-	for {
+// step delivers n transitions, or as many as there are.
+func (c *stubCC) step(n int) (delivered bool) {
+	for range n {
 		c.mu.Lock()
 		if len(c.queue) == 0 {
 			c.mu.Unlock()
-			return
+			return false
 		}
 		next := c.queue[0]
 		c.queue = c.queue[1:]
 		c.mu.Unlock()
 		next()
+	}
+	return true
+}
+
+// drain delivers transitions until there are none.
+func (c *stubCC) drain() {
+	for c.step(1) {
 	}
 }
 
