@@ -187,3 +187,18 @@ func BenchmarkBlameSuccess(b *testing.B) {
 		}
 	})
 }
+
+// What was seen in an outage of the whole service is no method's fault once it is over.
+func TestBlameForgetsAnOutage(t *testing.T) {
+	b, now := breaker.NewBlame(), time.Now()
+	for instance := range uint64(3) {
+		b.Failure(instance, now, 3)
+	}
+	b.Forget()
+	if b.Failure(1, now, 3) {
+		t.Error("the first failure after Forget is shared: want it to be the instance's own")
+	}
+	if !b.Failure(2, now, 3) {
+		t.Error("two of three instances fail: want it shared again")
+	}
+}
