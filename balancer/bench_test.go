@@ -12,7 +12,7 @@ import (
 )
 
 // pickOf returns a pick and its end, in a fleet of n of which a part is ejected.
-func pickOf(n int, ineligible float64) (func(), error) {
+func pickOf(n int, ineligible float64) func() {
 	p := breaker.Policy{MaxEjectedRatio: 1, Ejection: time.Hour, MaxEjection: time.Hour}
 	r := newRig(Config{Breaker: &p})
 	r.set(instances(n, nil))
@@ -40,7 +40,7 @@ func pickOf(n int, ineligible float64) (func(), error) {
 		a.instance, a.replaced = nil, nil
 	}
 	pick()
-	return pick, nil
+	return pick
 }
 
 // openBreaker is one that is open for the length of a benchmark.
@@ -58,10 +58,7 @@ func BenchmarkPick(b *testing.B) {
 	for _, n := range []int{10, 1000, 10000} {
 		for _, ineligible := range []float64{0, 0.5, 0.9, 0.9999} {
 			b.Run(fmt.Sprintf("%d instances, %v %% ineligible", n, 100*ineligible), func(b *testing.B) {
-				pick, err := pickOf(n, ineligible)
-				if err != nil {
-					b.Fatal(err)
-				}
+				pick := pickOf(n, ineligible)
 				b.ReportAllocs()
 				for b.Loop() {
 					pick()

@@ -359,9 +359,8 @@ func TestCap(t *testing.T) {
 					time.Sleep(time.Duration(random.IntN(20000)) * time.Millisecond)
 				default:
 					a := &Attempt{Retryable: op == 8}
-					if i, err := r.pick(a, r.fleet.now()); err == nil {
+					if _, err := r.pick(a, r.fleet.now()); err == nil {
 						r.end(a, breaker.Verdict(random.IntN(3)), r.fleet.now())
-						_ = i
 					} else if connectedIn(r) > 0 {
 						t.Fatalf("seed %d: %d connected, and a pick ended with %v", seed, connectedIn(r), err)
 					}
