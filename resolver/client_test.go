@@ -71,7 +71,9 @@ func (l *accepts) Accept() (net.Conn, error) {
 	return c, err
 }
 
-type oneOrder struct{ orders.UnimplementedOrdersServer }
+type oneOrder struct {
+	orders.UnimplementedOrdersServer
+}
 
 func (oneOrder) Get(context.Context, *orders.GetRequest) (*orders.Order, error) {
 	return &orders.Order{}, nil
