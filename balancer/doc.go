@@ -23,14 +23,17 @@
 // # The choice
 //
 // [LeastLoaded] samples two instances, each with a probability in proportion to its
-// weight, and takes the first unless the load of the second is lower by 30 %:
+// weight, and takes the first unless the load of the second is lower by 30 %; then the
+// second, but for a chance of the square of the ratio of their loads:
 //
 //	load = (in flight ÷ (weight ÷ mean weight) + 1) × latency
 //
-// The latency is a moving average that rises with a slow answer at once (at most four
-// times), fades to the median of the fleet in 10 s without one, counts a failure as ten
-// medians, and is at least as long as calls have been waiting. So a slow instance gets
-// few calls and is never starved, and one that fails at once looks slow and not fast.
+// The latency is a moving average that rises with a slow answer at once (at most to
+// twice), sinks with the quick ones that follow, fades to the median of the fleet in
+// 10 s without any, counts a failure as ten medians, and is at least as long as calls
+// have been waiting. What is below twice the fleet's median counts as equally fast. So a
+// slow instance gets few calls and is never starved, one that fails at once looks slow
+// and not fast, and noise orders nobody.
 // With no more calls in flight than instances, an instance that is light beside heavy
 // ones is idle most of the time and gets up to twice its share.
 //
