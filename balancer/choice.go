@@ -82,13 +82,22 @@ func (c *leastLoadedChooser) choose(a *Attempt, now int64) *candidate {
 		if second == first {
 			continue
 		}
-		median := c.fleet.median.get()
-		if second.load(now, second.relative, median) < band*first.load(now, first.relative, median) {
+		if c.wins(second, first, now) {
 			return second
 		}
 		break
 	}
 	return first
+}
+
+// wins decides for the second sample if its load is lower by more than the band, but for
+// a chance of the square of their ratio, which is one call in four at half the load and
+// one in a hundred at a tenth: an instance that seemed slow for a moment has to be
+// called to show that it is not.
+func (c *leastLoadedChooser) wins(second, first *candidate, now int64) bool {
+	median := c.fleet.median.get()
+	ratio := second.load(now, second.relative, median) / first.load(now, first.relative, median)
+	return ratio < band && c.fleet.chance() >= ratio*ratio
 }
 
 // draw samples candidates until one can be picked for a and, if in slow start, is

@@ -18,7 +18,7 @@ const (
 	sameBelow = 2
 	// maxRise bounds how much one sample can raise an estimate: one garbage collection
 	// must not cost an instance its share for a minute.
-	maxRise = 4
+	maxRise = 2
 	// minSink is how much of the way down one sample takes an estimate at least: a peak
 	// that the next answers do not bear out is forgiven within some twenty of them, and
 	// not held against a busy instance for seconds.
