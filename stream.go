@@ -3,7 +3,6 @@ package surecall
 import (
 	"context"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
-	"github.com/surecall/surecall/event"
 )
 
 // stream is the path of a streaming call. It differs from that of a unary call where a
@@ -30,9 +28,11 @@ func (c *core) stream(
 	state := c.state.Load()
 	m := state.methods.find(name)
 	now := time.Now()
+	deadline, has := ctx.Deadline()
 	cancel := func() {}
-	if _, has := ctx.Deadline(); !has && m.streams > 0 {
-		ctx, cancel = context.WithDeadline(ctx, now.Add(m.streams))
+	if !has && m.streams > 0 {
+		deadline, has = now.Add(m.streams), true
+		ctx, cancel = context.WithDeadline(ctx, deadline)
 	}
 	waits := waitsForReady(opts)
 	trial, err := c.admit(ctx, state, name, waits, now)
@@ -43,19 +43,24 @@ func (c *core) stream(
 	if m.retry.MaxAttempts > 1 {
 		state.budget.Deposit(now)
 	}
-	s := &clientStream{core: c, state: state, method: m, cancel: cancel, serverStreams: desc.ServerStreams}
-	s.attempt = &balancer.Attempt{Context: ctx, Fleet: c.fleet, Stream: true, WaitForReady: waits, Rotate: trial}
-	for n := 1; ; n++ {
+	s := &clientStream{
+		tries:         tries{core: c, state: state, method: m, ctx: ctx, deadline: deadline, hasDeadline: has},
+		cancel:        cancel,
+		serverStreams: desc.ServerStreams,
+	}
+	for {
+		s.attempts++
+		s.attempt = &balancer.Attempt{Context: ctx, Fleet: c.fleet, Stream: true, WaitForReady: waits, Rotate: trial, Prior: s.attempt}
 		s.ClientStream, err = streamer(s.attempt, desc, conn, name, opts...)
 		if err == nil {
 			return s, nil
 		}
 		s.end(err)
-		if !s.reopens(ctx, n, err) {
-			return nil, c.observe(state, name, s.openError(ctx, err))
+		if !s.reopens(err) {
+			cancel()
+			return nil, c.observe(state, name, c.named(ctx, name, s.attempt, err))
 		}
 		s.once = sync.Once{}
-		s.attempt = &balancer.Attempt{Context: ctx, Fleet: c.fleet, Stream: true, WaitForReady: waits, Rotate: trial, Prior: s.attempt}
 	}
 }
 
@@ -63,41 +68,21 @@ func (c *core) stream(
 // goroutine sends while another receives.
 type clientStream struct {
 	grpc.ClientStream
-	core          *core
-	state         *policies
-	method        *method
+	tries
 	attempt       *balancer.Attempt
 	cancel        context.CancelFunc
 	serverStreams bool
-	once          sync.Once
+	once          sync.Once // the present attempt is judged
 }
 
 // reopens decides whether a stream that could not be opened is opened on another
 // instance, after having waited if it must: only if nothing can have been executed.
-func (s *clientStream) reopens(ctx context.Context, n int, err error) bool {
-	p, at := &s.method.retry, s.attempt
-	if at.Instance() == nil || at.Executed() || ctx.Err() != nil || !retryable(p, status.Code(err), false) {
+func (s *clientStream) reopens(err error) bool {
+	if s.attempt.Executed() {
 		return false
 	}
-	if n >= p.MaxAttempts || !s.state.budget.Withdraw(time.Now()) {
-		return false
-	}
-	var wait time.Duration
-	if n > 1 || !s.core.fleet.Another(at) {
-		wait = p.Delay(n, rand.Float64())
-	}
-	if h := s.state.settings.events; h != nil {
-		h(event.AttemptRetried{
-			Service: s.core.service, Method: s.method.name, Instance: at.Instance().ID(), Attempt: n, Cause: err, Wait: wait,
-		})
-	}
-	return pause(ctx, wait) == nil
-}
-
-// openError is the error of a stream that was not opened.
-func (s *clientStream) openError(ctx context.Context, err error) error {
-	s.cancel()
-	return s.core.named(ctx, s.method.name, s.attempt, err)
+	wait, again := s.next(s.attempt, err, false, time.Now())
+	return again && pause(s.ctx, wait) == nil
 }
 
 // RecvMsg ends the stream when gRPC says that nothing more will come.

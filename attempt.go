@@ -1,0 +1,132 @@
+package surecall
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/event"
+)
+
+// unaryAttempt is one attempt of a unary call.
+type unaryAttempt struct {
+	attempt  balancer.Attempt
+	call     *unaryCall
+	cancel   context.CancelFunc
+	timeout  time.Duration
+	set      int64         // when it began to run, on the fleet's clock
+	learned  bool          // the timeout was
+	cutShort bool          // it ended because it was cut, and not with an answer that was faster
+	teaches  time.Duration // the most that its answer may teach: see methodStats.teaches
+	overdue  atomic.Int32  // see the constants below
+}
+
+// How far an attempt with a timeout has come. It leaves inTime once: the timer and the
+// answer race for it.
+const (
+	inTime  = iota // and not over
+	late           // its timeout ran out, and it goes on because no other may follow
+	cut            // its timeout ran out, and the next attempt is paid for
+	settled        // over in time
+)
+
+// try makes one attempt.
+func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
+	u.attempts++
+	a.call = u
+	at := &a.attempt
+	at.Fleet, at.Context, at.Begun = u.core.fleet, u.ctx, u.core.fleet.At(now)
+	a.teaches = u.method.stats.teaches()
+	more := u.method.idempotent && u.attempts < u.method.retry.MaxAttempts
+	at.Retryable = more
+	if u.executed {
+		at.Context = metadata.AppendToOutgoingContext(u.ctx, attemptKey, strconv.Itoa(u.attempts))
+	}
+	if more && u.method.attempt != nil && u.hasDeadline {
+		a.timeout, a.learned = u.method.attempt.of(u.method.stats, u.deadline.Sub(now))
+	} else if more && u.method.attempt != nil {
+		a.timeout, a.learned = u.method.attempt.of(u.method.stats, forever)
+	}
+	if a.timeout <= 0 {
+		return u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
+	}
+	at.Context, a.cancel = context.WithCancel(at.Context)
+	a.set = at.Begun
+	alarm := u.core.alarms.set(a, a.timeout)
+	err := u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
+	u.core.alarms.off(alarm)
+	a.overdue.CompareAndSwap(inTime, settled)
+	a.cancel()
+	if a.overdue.Load() != cut || status.Code(err) != codes.Canceled {
+		return err
+	}
+	// The cancellation was ours: whoever sees the error is told whose end it was.
+	a.cutShort = true
+	if ended := u.ctx.Err(); ended != nil {
+		return status.FromContextError(ended).Err()
+	}
+	return status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, at.Instance().ID())
+}
+
+// errOverdue is the cause of a retry that an overdue attempt did not get.
+var errOverdue = errors.New("surecall: the attempt timeout ran out")
+
+const forever = time.Duration(1<<63 - 1)
+
+// tickLate is how late a timeout may be noticed. One that is later was held up by our
+// own process, and what it waited for may have been waiting for us: it judges nobody.
+const tickLate = 50 * time.Millisecond
+
+// expired is called when the attempt's timeout has run out. The attempt is cut only if
+// its successor is paid for. It has not begun while no instance is picked: expired
+// returns true then, to be called again.
+func (a *unaryAttempt) expired() (again bool) {
+	u := a.call
+	if a.overdue.Load() != inTime {
+		return false
+	}
+	i, now := a.attempt.InFlight(), time.Now()
+	clock := u.core.fleet.At(now)
+	if i == nil || time.Duration(clock-a.set)-a.timeout > tickLate {
+		a.set = clock
+		return true
+	}
+	if a.learned {
+		u.core.fleet.Suspect(i, a.timeout, clock)
+	}
+	next := int32(late)
+	if u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down() {
+		if u.state.budget.Withdraw(now) {
+			next = cut
+		} else if h := u.state.settings.events; h != nil {
+			h(event.RetryDenied{
+				Service: u.core.service, Method: u.method.name, Attempt: u.attempts, Why: event.BudgetEmpty, Cause: errOverdue,
+			})
+		}
+	}
+	if !a.overdue.CompareAndSwap(inTime, next) {
+		return false // answered meanwhile; a token is lost, which errs on the safe side
+	}
+	if a.learned && u.state.service != nil {
+		u.state.service.Failure(now)
+	}
+	if next == cut {
+		a.cancel()
+	}
+	return false
+}
+
+// counted reports whether the service breaker was told of the attempt when its timeout
+// ran out, or need not be: one that was cut before the method's latency was known may
+// have been well on its way.
+func (a *unaryAttempt) counted() bool {
+	o := a.overdue.Load()
+	return o == cut || a.learned && o == late
+}

@@ -1,0 +1,135 @@
+package surecall
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/retry"
+)
+
+// attemptKey is the metadata that an attempt carries whose predecessor may have been
+// executed: calls that its handler makes are not retried on top of it.
+const attemptKey = "surecall-attempt"
+
+// tries is what the attempts of one call, unary or streaming, share.
+type tries struct {
+	core   *core
+	state  *policies
+	method *method
+
+	ctx         context.Context // the caller's, with the call deadline
+	deadline    time.Time
+	hasDeadline bool
+
+	attempts int
+	executed bool // an attempt before this one may have been executed
+}
+
+// next decides whether another attempt follows at, which ended with err, and how long
+// from now. paid tells that its successor's token is spent already.
+func (t *tries) next(at *balancer.Attempt, err error, paid bool, now time.Time) (wait time.Duration, again bool) {
+	p, executed := &t.method.retry, at.Executed()
+	if at.Instance() == nil || t.ctx.Err() != nil || p.MaxAttempts == 1 {
+		return 0, false
+	}
+	if !paid && !retryable(p, status.Code(err), executed) {
+		return 0, false // an answer, or nothing that another instance would do better
+	}
+	t.executed = t.executed || executed
+	pushback, stop, pushed := retry.Pushback(at.Trailer())
+	switch {
+	case executed && !t.method.idempotent:
+		return 0, t.deny(at, event.NotIdempotent, err)
+	case executed && chainStopped(t.ctx):
+		return 0, t.deny(at, event.ChainStop, err)
+	case t.attempts >= p.MaxAttempts:
+		return 0, t.deny(at, event.AttemptsSpent, err)
+	case pushed && stop:
+		return 0, t.deny(at, event.ServerPushback, err)
+	case t.down() && !paid:
+		return 0, t.deny(at, event.ServiceDown, err)
+	}
+	switch {
+	case pushed:
+		wait = pushback
+	case t.attempts > 1:
+		wait = p.Delay(t.attempts-1, rand.Float64())
+	case !t.core.fleet.Another(at):
+		wait = p.Delay(1, rand.Float64())
+	}
+	if !t.timeFor(now, wait) {
+		if !paid {
+			return 0, t.deny(at, event.NoTimeLeft, err)
+		}
+		wait = 0 // there was time for an attempt when this one was cut, only not for a pause
+	}
+	if !paid && !t.state.budget.Withdraw(now) {
+		return 0, t.deny(at, event.BudgetEmpty, err)
+	}
+	if h := t.state.settings.events; h != nil {
+		h(event.AttemptRetried{
+			Service: t.core.service, Method: t.method.name, Instance: at.Instance().ID(),
+			Attempt: t.attempts, Cause: err, Wait: wait,
+		})
+	}
+	return wait, true
+}
+
+// retryable reports whether another attempt could do better after an error of that code.
+// What was never executed failed for want of a connection, or was refused by a server
+// that said so.
+func retryable(p *retry.Policy, code codes.Code, executed bool) bool {
+	if !executed {
+		return code == codes.Unavailable || code == codes.ResourceExhausted
+	}
+	return slices.Contains(p.Codes, code)
+}
+
+// deny tells why no attempt follows. It returns false.
+func (t *tries) deny(at *balancer.Attempt, why event.Denial, err error) bool {
+	if h := t.state.settings.events; h != nil {
+		h(event.RetryDenied{
+			Service: t.core.service, Method: t.method.name, Instance: at.Instance().ID(),
+			Attempt: t.attempts, Why: why, Cause: err,
+		})
+	}
+	return false
+}
+
+// timeFor reports whether an attempt that starts after wait can end before the
+// deadline: if it takes no longer than half of the method's calls do.
+func (t *tries) timeFor(now time.Time, wait time.Duration) bool {
+	return !t.hasDeadline || t.deadline.Sub(now) > wait+t.method.stats.latency.P50()
+}
+
+// down reports whether nothing of the service answers: retries would only add to it.
+func (t *tries) down() bool { return t.state.service != nil && t.state.service.Open() }
+
+// chainStopped reports whether the call is made by a handler of an attempt whose
+// predecessor may have been executed.
+func chainStopped(ctx context.Context) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, attemptKey)) > 0
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
