@@ -35,6 +35,9 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 	synctest.Test(t, test)
 }
 
+// advance lets virtual time pass, inside a bubble.
+func advance(d time.Duration) { time.Sleep(d) }
+
 // log keeps the events of a client.
 type log struct {
 	mu     sync.Mutex

@@ -135,7 +135,7 @@ func TestRetryWithoutStream(t *testing.T) {
 			if _, err := unary(belowRetry(t.Context()), client, placeMethod, grpc.PerRPCCredentials(credentials)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(100 * time.Millisecond) // for the budget
+			advance(100 * time.Millisecond) // for the budget
 		}
 		if n := len(eventsOf[event.AttemptRetried](events)); n != 20 || sum(reached(cluster)) != 20 {
 			t.Errorf("%d retries, %v reached the instances: want 20 and 20", n, reached(cluster))

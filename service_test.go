@@ -50,7 +50,7 @@ func TestServiceBreaker(t *testing.T) {
 				}
 			}
 			cluster.Instance(0).Fail(codes.OK)
-			time.Sleep(time.Duration(instances) * 50 * time.Millisecond)
+			advance(time.Duration(instances) * 50 * time.Millisecond)
 			load(t, client, placeMethod, 10*time.Millisecond, 200*time.Millisecond)
 			if changes := eventsOf[event.ServiceBreakerChanged](events); len(changes) != 2 || changes[1].Open {
 				t.Errorf("%d instances: after it was healed: %+v: want it closed", instances, changes)
@@ -86,7 +86,7 @@ func TestServiceBreakerWaitForReady(t *testing.T) {
 		if waiting == 0 {
 			t.Errorf("no call waited, after %d rejections", rejections)
 		}
-		time.Sleep(3 * time.Second)
+		advance(3 * time.Second)
 	})
 }
 
@@ -103,7 +103,7 @@ func TestServiceBreakerAndStreams(t *testing.T) {
 				_, err = stream.Recv()
 			}
 			last = err
-			time.Sleep(10 * time.Millisecond)
+			advance(10 * time.Millisecond)
 		}
 		if !errors.Is(last, surecall.ErrServiceDown) {
 			t.Errorf("after 2 s of failed streams: %v: want ErrServiceDown", last)

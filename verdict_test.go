@@ -183,7 +183,7 @@ func TestTrialPrefersWhatCanBeRetried(t *testing.T) {
 		load(t, client, getMethod, 5*time.Millisecond, time.Second)
 		// Few can be retried among many that cannot: the few must not be kept from it.
 		go func() {
-			time.Sleep(7 * time.Millisecond) // never at the same moment as one of the many
+			advance(7 * time.Millisecond) // never at the same moment as one of the many
 			load(t, client, getMethod, 100*time.Millisecond, 18*time.Second)
 		}()
 		for _, r := range load(t, client, placeMethod, 5*time.Millisecond, 18*time.Second) {
@@ -192,7 +192,7 @@ func TestTrialPrefersWhatCanBeRetried(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(time.Second)
+		advance(time.Second)
 	})
 }
 
