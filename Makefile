@@ -32,9 +32,8 @@ lint: ## golangci-lint, gofmt, vet and tidy in each module, and the rules of hou
 	@scripts/lint.sh
 
 .PHONY: bench
-bench: ## benchmarks of the root module, then of bench/ against peers (BENCH, BENCHTIME)
+bench: ## benchmarks, with their allocations (BENCH, BENCHTIME)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
-	@if [[ -f bench/go.mod ]]; then cd bench && go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...; fi
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)

@@ -1,8 +1,6 @@
 package surecall
 
 import (
-	"context"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,9 +12,8 @@ import (
 // included; most calls need no other.
 type unaryCall struct {
 	tries
-	wire         wire
-	deadlineOurs bool // set by us, not by the caller
-	first        unaryAttempt
+	wire  wire
+	first unaryAttempt
 }
 
 // wire is what gRPC wants back to make an attempt.
@@ -52,11 +49,7 @@ func (u *unaryCall) run(a *unaryAttempt, now time.Time) error {
 
 // final is the error that the caller gets. A server's passes through untouched.
 func (u *unaryCall) final(a *unaryAttempt, err error) error {
-	err = u.core.named(u.ctx, u.method.name, &a.attempt, err)
-	if u.deadlineOurs && u.ctx.Err() == context.DeadlineExceeded && status.Code(err) == codes.DeadlineExceeded {
-		return deadlineError(err, fmt.Sprintf("at attempt %d: the call deadline of %v, set by surecall because the caller set none", u.attempts, u.method.deadline))
-	}
-	return err
+	return u.named(u.core.named(u.ctx, u.method.name, &a.attempt, err), u.method.deadline)
 }
 
 // deadlineError says whose deadline it was. It keeps the code of err.

@@ -39,9 +39,11 @@ func (c *core) unary(
 		defer cancel()
 	}
 	u := &unaryCall{
-		tries:        tries{core: c, state: state, method: m, ctx: ctx, deadline: deadline, hasDeadline: has},
-		wire:         wire{req, reply, conn, invoker, opts},
-		deadlineOurs: ours,
+		tries: tries{
+			core: c, state: state, method: m,
+			ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+		},
+		wire: wire{req, reply, conn, invoker, opts},
 	}
 	waits := waitsForReady(opts)
 	trial, err := c.admit(ctx, state, name, waits, now)

@@ -54,7 +54,7 @@ func (c *core) dialOptions(t *target, s *settings) []grpc.DialOption {
 	}
 	switch {
 	case s.dialer != nil:
-		opts = append(opts, grpc.WithContextDialer(s.dialer))
+		opts = append(opts, grpc.WithContextDialer(withUserTimeout(s.dialer)))
 	case t.open != nil:
 		// A dialer of its own also keeps a proxy out: behind one, gRPC would collapse all
 		// instances into one. For gRPC's own targets HTTPS_PROXY works as always.
@@ -75,6 +75,19 @@ func dial(ctx context.Context, address string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", address)
 }
 
+// withUserTimeout returns a dialer whose TCP connections have the timeout of ours.
+func withUserTimeout(dial func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dial(ctx, address)
+		if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+			if raw, err := tcp.SyscallConn(); err == nil {
+				_ = setUserTimeout("", "", raw) // without it, a black hole only shows later
+			}
+		}
+		return conn, err
+	}
+}
+
 // owned are gRPC's dial options that surecall sets, with what to use instead.
 var owned = map[string]string{
 	"WithTransportCredentials": "surecall.WithTransportCredentials",
@@ -83,6 +96,7 @@ var owned = map[string]string{
 	"WithContextDialer":        "surecall.WithContextDialer",
 	"WithDialer":               "surecall.WithContextDialer",
 	"WithIdleTimeout":          "surecall.WithIdleTimeout",
+	"WithResolvers":            "surecall.WithSource",
 	"WithDefaultServiceConfig": "surecall's options: the service config selects its balancer",
 	"WithDisableServiceConfig": "nothing: it is always set",
 	"WithDisableRetry":         "nothing: it is always set",

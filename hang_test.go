@@ -93,6 +93,36 @@ func TestAllInstancesHang(t *testing.T) {
 	}
 }
 
+// They hang from the first call on, when nothing is known of the method: calls that end
+// at their deadline with nothing heard from anybody open the service breaker too.
+func TestAllInstancesHangFromTheStart(t *testing.T) {
+	for _, method := range []string{getMethod, placeMethod} {
+		bubble(t, func(t *testing.T) {
+			cluster := surecalltest.NewCluster(t, 3)
+			client := ready(t, cluster, surecall.WithCallDeadline(time.Second))
+			hangAll(cluster)
+			began := time.Now()
+			rejected, waited := 0, 0
+			for _, r := range load(t, client, method, 10*time.Millisecond, 6*time.Second) {
+				if r.began.Before(began.Add(2500 * time.Millisecond)) {
+					continue // the first deadlines, and a second without a success
+				}
+				if errors.Is(r.err, surecall.ErrServiceDown) {
+					rejected++
+				} else {
+					waited++
+				}
+			}
+			if rejected < 3*waited {
+				t.Errorf("%s: %d calls were rejected at once and %d waited: want one trial in 50 ms", method, rejected, waited)
+			}
+			for _, i := range cluster.Instances() {
+				i.Resume()
+			}
+		})
+	}
+}
+
 // A method that must not be repeated waits for its instance, and ends at the deadline.
 func TestHangOfWhatIsNotIdempotent(t *testing.T) {
 	bubble(t, func(t *testing.T) {

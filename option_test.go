@@ -113,6 +113,12 @@ func TestBadTargets(t *testing.T) {
 		"memory://u:" + secret + "@h/orders":      {true, `host "h"`},
 		"orders:1?token=" + secret:                {true, "want scheme:///service, because WithSource is given"},
 		"memory://%zz":                            {false, "cannot be parsed"},
+		"memory:///orders?tag=%zz":                {true, "cannot be parsed"},
+		"memory:///orders?tag=":                   {true, "tag is empty"},
+		"consul:orders?token=" + secret:           {false, "want consul:///service"},
+		"static:a:1":                              {false, "want static:///service"},
+		"dns:///":                                 {false, "names nothing"},
+		"consul://h:1/orders?token=" + secret:     {true, "because WithSource is given"},
 		"://orders":                               {false, "cannot be parsed"},
 	} {
 		t.Run(target, func(t *testing.T) {

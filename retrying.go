@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -25,9 +26,10 @@ type tries struct {
 	state  *policies
 	method *method
 
-	ctx         context.Context // the caller's, with the call deadline
-	deadline    time.Time
-	hasDeadline bool
+	ctx          context.Context // the caller's, with the call deadline
+	deadline     time.Time
+	hasDeadline  bool
+	deadlineOurs bool // set by us, not by the caller
 
 	attempts int
 	executed bool // an attempt before this one may have been executed
@@ -112,6 +114,14 @@ func (t *tries) timeFor(now time.Time, wait time.Duration) bool {
 
 // down reports whether nothing of the service answers: retries would only add to it.
 func (t *tries) down() bool { return t.state.service != nil && t.state.service.Open() }
+
+// named says whose deadline it was that ended the call, if it was ours.
+func (t *tries) named(err error, deadline time.Duration) error {
+	if !t.deadlineOurs || t.ctx.Err() != context.DeadlineExceeded || status.Code(err) != codes.DeadlineExceeded {
+		return err
+	}
+	return deadlineError(err, fmt.Sprintf("at attempt %d: the call deadline of %v, set by surecall because the caller set none", t.attempts, deadline))
+}
 
 // chainStopped reports whether the call is made by a handler of an attempt whose
 // predecessor may have been executed.

@@ -29,8 +29,9 @@ func (c *core) stream(
 	m := state.methods.find(name)
 	now := time.Now()
 	deadline, has := ctx.Deadline()
+	ours := !has && m.streams > 0
 	cancel := func() {}
-	if !has && m.streams > 0 {
+	if ours {
 		deadline, has = now.Add(m.streams), true
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 	}
@@ -44,7 +45,10 @@ func (c *core) stream(
 		state.budget.Deposit(now)
 	}
 	s := &clientStream{
-		tries:         tries{core: c, state: state, method: m, ctx: ctx, deadline: deadline, hasDeadline: has},
+		tries: tries{
+			core: c, state: state, method: m,
+			ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+		},
 		cancel:        cancel,
 		serverStreams: desc.ServerStreams,
 	}
@@ -58,7 +62,7 @@ func (c *core) stream(
 		s.end(err)
 		if !s.reopens(err) {
 			cancel()
-			return nil, c.observe(state, name, c.named(ctx, name, s.attempt, err))
+			return nil, c.observe(state, name, s.named(c.named(ctx, name, s.attempt, err), m.streams))
 		}
 		s.once = sync.Once{}
 	}
@@ -91,7 +95,10 @@ func (s *clientStream) RecvMsg(m any) error {
 	if err != nil || !s.serverStreams {
 		s.end(err)
 	}
-	return err
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return s.named(err, s.method.streams)
 }
 
 // SendMsg ends the stream on an error; io.EOF means that RecvMsg has the true one.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	grpcresolver "google.golang.org/grpc/resolver"
@@ -23,6 +25,9 @@ type target struct {
 	open func() (discovery.Source, func(), error)
 }
 
+// ours are the schemes that gRPC, without their slashes, would take for hosts.
+var ours = map[string]bool{"consul": true, "static": true, "memory": true}
+
 // parseTarget understands
 //
 //	consul:///orders?tag=v2&dc=eu   instances from Consul: see package discovery/consul
@@ -35,6 +40,9 @@ func parseTarget(text string, source discovery.Source) (*target, error) {
 	}
 	scheme, _, isURL := strings.Cut(text, "://")
 	if !isURL {
+		if name, rest, ok := strings.Cut(text, ":"); ok && ours[name] && !isPort(rest) {
+			return nil, fmt.Errorf("surecall: target of scheme %q without slashes: want %s:///service", name, name)
+		}
 		if source != nil {
 			return nil, fmt.Errorf("surecall: target %q: want scheme:///service, because WithSource is given", beforeQuery(text))
 		}
@@ -69,6 +77,9 @@ func consulTarget(u *url.URL, source discovery.Source) (*target, error) {
 		authority: query.Service + ".service.consul",
 	}
 	if source != nil {
+		if config.Address != "" || config.Token != "" || config.TokenFile != "" || config.Username != "" {
+			return nil, fmt.Errorf("surecall: target of service %q names an agent or a token: want consul:///%s, because WithSource is given", query.Service, query.Service)
+		}
 		t.open = given(source)
 		return t, nil
 	}
@@ -109,10 +120,17 @@ func sourceTarget(u *url.URL, source discovery.Source) (*target, error) {
 		errs = append(errs, fmt.Errorf("surecall: target %q: host %q: want %s:///service: the source is what WithSource gives", shown(u), u.Host, u.Scheme))
 	}
 	query := discovery.Query{Service: service}
-	for key, values := range u.Query() {
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("surecall: target %q: its query cannot be parsed", shown(u)))
+	}
+	for key, values := range values {
 		if key != "tag" {
 			errs = append(errs, fmt.Errorf("surecall: target %q: unknown key %q: known is: tag", shown(u), key))
 			continue
+		}
+		if slices.Contains(values, "") {
+			errs = append(errs, fmt.Errorf("surecall: target %q: tag is empty: want tag=NAME", shown(u)))
 		}
 		query.Tags = append(query.Tags, values...)
 	}
@@ -139,7 +157,15 @@ func foreign(text string) (*target, error) {
 		}
 		name = rest[strings.LastIndex(rest, "/")+1:]
 	}
+	if name == "" {
+		return nil, fmt.Errorf("surecall: target %q names nothing: want scheme:///name", beforeQuery(text))
+	}
 	return &target{service: name, dial: text}, nil
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // shown is what an error may tell of a target: nothing of user and query, which may

@@ -53,6 +53,11 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 			verdict = breaker.Ignored // the method fails alike on most instances
 		}
 	case breaker.Ignored:
+		// It says nothing of the instance that the caller's deadline was too short for the
+		// method; that nobody met any does say something of the service.
+		if u.ctx.Err() == context.DeadlineExceeded && !at.Answered() && !a.counted() && u.state.service != nil {
+			u.state.service.Failure(now)
+		}
 		if status.Code(err) == codes.ResourceExhausted && at.Executed() {
 			fleet.Charge(i, elapsed, clock)
 		}

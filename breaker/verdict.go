@@ -34,8 +34,6 @@ type Outcome struct {
 	NeverExecuted bool // no handler can have run it
 	Canceled      bool // ended by the caller or by us
 	TimedOut      bool // its own attempt timeout ran out
-	Local         bool // made on this side, such as a message too large to send
-	ConnLost      bool // its connection broke
 
 	Elapsed time.Duration
 	P99     time.Duration // of its method; 0: not learned yet
@@ -47,24 +45,24 @@ type Classifier func(Outcome) Verdict
 
 // Classify is the default [Classifier]. The first line that fits decides:
 //
-//	never executed, cancelled, made locally   Ignored
-//	attempt timeout, connection lost          Failure
-//	UNAVAILABLE                               Failure
-//	DEADLINE_EXCEEDED                         Failure if it ran for at least the method's
-//	                                          p99, else Ignored: the caller's deadline was
-//	                                          shorter than the method takes
-//	INTERNAL, DATA_LOSS                       RatioFailure
-//	RESOURCE_EXHAUSTED                        Ignored: a loaded instance is given less,
-//	                                          not ejected
-//	all others                                Success
+//	never executed, cancelled   Ignored
+//	attempt timeout             Failure
+//	UNAVAILABLE                 Failure: a lost connection is that too
+//	DEADLINE_EXCEEDED           Failure if it ran for at least the method's p99, else
+//	                            Ignored: the caller's deadline was shorter than the
+//	                            method takes
+//	INTERNAL, DATA_LOSS         RatioFailure
+//	RESOURCE_EXHAUSTED          Ignored: a loaded instance is given less, not ejected;
+//	                            gRPC's own, for a message too large, says nothing of it
+//	all others                  Success
 //
 // UNKNOWN is a success because in Go it is every plain error of a handler; CANCELED
 // that neither side of ours asked for is a handler's answer too.
 func Classify(o Outcome) Verdict {
 	switch {
-	case o.NeverExecuted, o.Canceled, o.Local:
+	case o.NeverExecuted, o.Canceled:
 		return Ignored
-	case o.TimedOut, o.ConnLost:
+	case o.TimedOut:
 		return Failure
 	}
 	switch o.Code {

@@ -91,7 +91,7 @@ func TestSanitize(t *testing.T) {
 			"broken UTF-8",
 			[]discovery.Instance{{ID: "a\xff", Address: "h:1", Weight: 1, Zone: "\xff", Region: "r\xff", Incarnation: "\xffi"}},
 			[]discovery.Instance{{ID: "a\uFFFD", Address: "h:1", Weight: 1, Zone: "\uFFFD", Region: "r\uFFFD", Incarnation: "\uFFFDi"}},
-			nil,
+			[]string{"not UTF-8"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -21,7 +21,8 @@ const maxAddress = 1024
 //	ID empty                     becomes the address
 //	weight below 0               becomes 1
 //	weight above MaxWeight       becomes MaxWeight
-//	broken UTF-8 in an ID, region, zone or incarnation: replaced by U+FFFD
+//	broken UTF-8 in an ID, region, zone or incarnation: replaced by U+FFFD, which a
+//	decoder of JSON may have done before
 //
 // set is not changed. The result of an empty set is empty, never nil.
 func Sanitize(set []Instance) ([]Instance, []Problem) {
@@ -29,10 +30,14 @@ func Sanitize(set []Instance) ([]Instance, []Problem) {
 	seen := make(map[string]struct{}, len(set))
 	var problems []Problem
 	for _, i := range set {
-		i.ID = strings.ToValidUTF8(i.ID, "\uFFFD")
-		i.Incarnation = strings.ToValidUTF8(i.Incarnation, "\uFFFD")
-		i.Region = strings.ToValidUTF8(i.Region, "\uFFFD")
-		i.Zone = strings.ToValidUTF8(i.Zone, "\uFFFD")
+		mended := false
+		for _, text := range []*string{&i.ID, &i.Incarnation, &i.Region, &i.Zone} {
+			*text = strings.ToValidUTF8(*text, "\uFFFD")
+			mended = mended || strings.ContainsRune(*text, utf8.RuneError)
+		}
+		if mended {
+			problems = append(problems, Problem{i.ID, "has text that is not UTF-8: replaced by U+FFFD"})
+		}
 		if err := CheckAddress(i.Address); err != nil {
 			problems = append(problems, Problem{i.ID, fmt.Sprintf("address %.80q: %v: skipped", i.Address, err)})
 			continue

@@ -94,14 +94,13 @@ type Denial string
 
 // The reasons to deny a retry.
 const (
-	NotIdempotent  Denial = "not idempotent"   // it may have executed and must not run twice
-	BudgetEmpty    Denial = "budget empty"     // retries would be too large a share of the calls
-	AttemptsSpent  Denial = "attempts spent"   // the policy's number of attempts is reached
-	NoTimeLeft     Denial = "no time left"     // another attempt could not end before the deadline
-	ChainStop      Denial = "chain stop"       // the call is itself made under a retried attempt
-	ServiceDown    Denial = "service down"     // the service breaker is open
-	ServerPushback Denial = "server said no"   // the server asked not to be retried
-	NotReplayable  Denial = "stream has begun" // a message was already received or too much was sent
+	NotIdempotent  Denial = "not idempotent" // it may have executed and must not run twice
+	BudgetEmpty    Denial = "budget empty"   // retries would be too large a share of the calls
+	AttemptsSpent  Denial = "attempts spent" // the policy's number of attempts is reached
+	NoTimeLeft     Denial = "no time left"   // another attempt could not end before the deadline
+	ChainStop      Denial = "chain stop"     // the call is itself made under a retried attempt
+	ServiceDown    Denial = "service down"   // the service breaker is open
+	ServerPushback Denial = "server said no" // the server asked not to be retried
 )
 
 // RetryDenied: an attempt failed in a way that a retry might have mended, and no

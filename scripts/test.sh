@@ -31,16 +31,19 @@ stage() {
 }
 
 locate_consul() {
-	CONSUL_BIN=$(scripts/tool.sh consul)
+	CONSUL_BIN=$(scripts/tool.sh consul) || return
 	export CONSUL_BIN
 	echo "$CONSUL_BIN"
 }
 
 # With Consul required, a test that needs it fails instead of skipping itself.
 stage "root module" env -u CONSUL_BIN go test -race -timeout 10m ./...
+# The race detector allocates too, so promises about allocations are held without it.
+stage "allocations" go test -count=1 -run Alloc ./...
 stage "Consul" locate_consul
 export SURECALL_REQUIRE_CONSUL=1
 stage "root module with Consul" go test -race -timeout 10m ./discovery/... ./internal/...
+stage "README with Consul" go test -race -timeout 10m -run README .
 for module in "${nested[@]}"; do
 	# One package at a time: they start processes and hold timing bars.
 	stage "${module#./}" go test -C "$module" -race -p 1 -timeout 30m ./...

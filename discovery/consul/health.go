@@ -43,7 +43,8 @@ func health(checks []check) (discovery.Health, error) {
 
 // weight returns the weight that applies at health h. A weight in meta, where kratos,
 // go-zero and Kitex put it, counts when Consul's own weights are at their default of 1.
-// Sanitize makes 1 of a weight of 0.
+// Sanitize makes 1 of a weight of 0, which is one that an answer does not have. The error
+// says what was made of a weight in meta that cannot be used as it is.
 func weight(s *service, h discovery.Health) (int, error) {
 	w := s.Weights.Passing
 	if h == discovery.Warning {
@@ -57,7 +58,11 @@ func weight(s *service, h discovery.Health) (int, error) {
 	if err != nil || !(n > 0) {
 		return w, fmt.Errorf("meta weight %.80q: want a number above 0: ignored", text)
 	}
-	return int(min(max(n, 1), discovery.MaxWeight)), nil
+	whole := int(min(max(n, 1), discovery.MaxWeight))
+	if float64(whole) != n {
+		return whole, fmt.Errorf("meta weight %.80q: used as %d", text, whole)
+	}
+	return whole, nil
 }
 
 // visible returns meta without the keys that became fields of the instance.
