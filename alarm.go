@@ -17,15 +17,15 @@ type alarm struct {
 // was made under, which in a test is the test's own.
 type alarms struct{ pool sync.Pool }
 
-// set has a.expired called after d, and again for as long as it returns true.
+// set has a.expired called after d, and again after what it returns.
 func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 	al, ok := p.pool.Get().(*alarm)
 	if !ok {
 		al = &alarm{}
 		// It is set below: one that rings at once must find its own timer.
 		al.timer = time.AfterFunc(forever, func() {
-			if a := al.rings.Load(); a.expired() {
-				al.timer.Reset(a.timeout)
+			if again := al.rings.Load().expired(); again > 0 {
+				al.timer.Reset(again)
 			}
 		})
 	}

@@ -21,7 +21,8 @@ type unaryAttempt struct {
 	call     *unaryCall
 	cancel   context.CancelFunc
 	timeout  time.Duration
-	set      int64         // when it began to run, on the fleet's clock
+	rings    int64         // when its alarm should ring, on the fleet's clock
+	number   int           // of the call's attempts, from 1
 	learned  bool          // the timeout was
 	cutShort bool          // it ended because it was cut, and not with an answer that was faster
 	teaches  time.Duration // the most that its answer may teach: see methodStats.teaches
@@ -40,7 +41,7 @@ const (
 // try makes one attempt.
 func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	u.attempts++
-	a.call = u
+	a.call, a.number = u, u.attempts
 	at := &a.attempt
 	at.Fleet, at.Context, at.Begun = u.core.fleet, u.ctx, u.core.fleet.At(now)
 	a.teaches = u.method.stats.teaches()
@@ -58,7 +59,7 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 		return u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
 	}
 	at.Context, a.cancel = context.WithCancel(at.Context)
-	a.set = at.Begun
+	a.rings = at.Begun + int64(a.timeout)
 	alarm := u.core.alarms.set(a, a.timeout)
 	err := u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
 	u.core.alarms.off(alarm)
@@ -85,42 +86,49 @@ const forever = time.Duration(1<<63 - 1)
 const tickLate = 50 * time.Millisecond
 
 // expired is called when the attempt's timeout has run out. The attempt is cut only if
-// its successor is paid for. It has not begun while no instance is picked: expired
-// returns true then, to be called again.
-func (a *unaryAttempt) expired() (again bool) {
+// its successor is paid for. Its time runs from the pick: expired returns how long from
+// now to call it again if that is not over, else 0.
+func (a *unaryAttempt) expired() (again time.Duration) {
 	u := a.call
 	if a.overdue.Load() != inTime {
-		return false
+		return 0
 	}
 	i, now := a.attempt.InFlight(), time.Now()
 	clock := u.core.fleet.At(now)
-	if i == nil || time.Duration(clock-a.set)-a.timeout > tickLate {
-		a.set = clock
-		return true
+	left := a.timeout
+	if i != nil && time.Duration(clock-a.rings) <= tickLate {
+		left -= time.Duration(clock - a.attempt.Picked())
 	}
-	if a.learned {
-		u.core.fleet.Suspect(i, a.timeout, clock)
+	if left > 0 {
+		a.rings = clock + int64(left)
+		return left
 	}
-	next := int32(late)
+	next, denied := int32(late), false
 	if u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down() {
 		if u.state.budget.Withdraw(now) {
 			next = cut
-		} else if h := u.state.settings.events; h != nil {
-			h(event.RetryDenied{
-				Service: u.core.service, Method: u.method.name, Attempt: u.attempts, Why: event.BudgetEmpty, Cause: errOverdue,
-			})
+		} else {
+			denied = true
 		}
 	}
 	if !a.overdue.CompareAndSwap(inTime, next) {
-		return false // answered meanwhile; a token is lost, which errs on the safe side
+		return 0 // answered meanwhile; a token is lost, which errs on the safe side
 	}
-	if a.learned && u.state.service != nil {
-		u.state.service.Failure(now)
+	if a.learned {
+		u.core.fleet.Suspect(i, a.timeout, clock)
+		if u.state.service != nil {
+			u.state.service.Failure(now)
+		}
 	}
 	if next == cut {
 		a.cancel()
 	}
-	return false
+	if h := u.state.settings.events; h != nil && denied {
+		h(event.RetryDenied{
+			Service: u.core.service, Method: u.method.name, Instance: i.ID(), Attempt: a.number, Why: event.BudgetEmpty, Cause: errOverdue,
+		})
+	}
+	return 0
 }
 
 // counted reports whether the service breaker was told of the attempt when its timeout

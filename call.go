@@ -26,8 +26,12 @@ type wire struct {
 
 // run makes attempts until one ends the call.
 func (u *unaryCall) run(a *unaryAttempt, now time.Time) error {
+	var before error // of the attempt before
 	for {
 		err := u.try(a, now)
+		if before != nil && isRejection(err) {
+			return before // something was sent: a rejection would deny that
+		}
 		now = time.Now()
 		u.judge(a, err, now)
 		if err == nil {
@@ -40,6 +44,7 @@ func (u *unaryCall) run(a *unaryAttempt, now time.Time) error {
 		if err := pause(u.ctx, wait); err != nil {
 			return u.final(a, err)
 		}
+		before = err
 		next := &unaryAttempt{}
 		next.attempt.Prior = &a.attempt
 		next.attempt.Rotate, next.attempt.WaitForReady = a.attempt.Rotate, a.attempt.WaitForReady

@@ -64,7 +64,7 @@ func (c *core) admit(ctx context.Context, state *policies, name string, waits bo
 		return false, nil
 	}
 	for {
-		changed := state.service.Changed
+		changed := state.service.Changed() // before asking, so that no closing is missed
 		ok, trial := state.service.Allow(now)
 		if ok {
 			return trial, nil
@@ -76,7 +76,7 @@ func (c *core) admit(ctx context.Context, state *policies, name string, waits bo
 		}
 		turn := time.NewTimer(state.trialInterval)
 		select {
-		case <-changed():
+		case <-changed:
 		case <-turn.C:
 		case <-ctx.Done():
 			turn.Stop()

@@ -84,7 +84,10 @@ func (t *AttemptTimeout) of(s *methodStats, left time.Duration) (timeout time.Du
 	default:
 		timeout = t.Initial
 	}
-	return min(timeout, left/2), learned
+	if timeout > left/2 {
+		return left / 2, false // shorter than what was learned: it says nothing of the instance
+	}
+	return timeout, learned
 }
 
 // method is one method under one set of policies.
@@ -190,6 +193,9 @@ func newMethod(name string, s *settings, stats *methodStats) *method {
 
 // unmatched returns the patterns that name no method of the linked descriptors.
 func unmatched(s *settings) []string {
+	if len(s.rules) == 0 {
+		return nil
+	}
 	var names []string
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {

@@ -31,7 +31,7 @@ type Rejection struct {
 	// RetryAfter is when it makes sense to try again; 0: not known.
 	RetryAfter time.Duration
 	// Known is how many instances the client knows, and States how many of them are in
-	// which state.
+	// which state. Do not change the map.
 	Known  int
 	States map[event.State]int
 	// LastErr is the error of the connection that failed last, or what the source said,
@@ -70,9 +70,6 @@ func (r *Rejection) GRPCStatus() *status.Status { return status.New(codes.Unavai
 
 // Is matches the reason.
 func (r *Rejection) Is(target error) bool { return target == r.Reason }
-
-// Unwrap gives the last error.
-func (r *Rejection) Unwrap() error { return r.LastErr }
 
 // newRejection makes a rejection from what the fleet says of itself.
 func newRejection(reason error, service, method string, f balancer.Refusal) *Rejection {

@@ -76,6 +76,7 @@ type clientStream struct {
 	attempt       *balancer.Attempt
 	cancel        context.CancelFunc
 	serverStreams bool
+	flows         bool      // a message was received; used by the receiver only
 	once          sync.Once // the present attempt is judged
 }
 
@@ -92,6 +93,10 @@ func (s *clientStream) reopens(err error) bool {
 // RecvMsg ends the stream when gRPC says that nothing more will come.
 func (s *clientStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
+	if err == nil && s.serverStreams && !s.flows {
+		s.flows = true
+		s.alive(time.Now())
+	}
 	if err != nil || !s.serverStreams {
 		s.end(err)
 	}
@@ -99,6 +104,17 @@ func (s *clientStream) RecvMsg(m any) error {
 		return err
 	}
 	return s.named(err, s.method.streams)
+}
+
+// alive notes that the service serves. A stream that flows says so long before its end.
+func (s *clientStream) alive(now time.Time) {
+	s.method.stats.blame.Success(now)
+	if s.state.service != nil {
+		s.state.service.Success(now)
+	}
+	if i := s.attempt.Instance(); i != nil {
+		s.core.fleet.Progress(i, s.core.fleet.At(now))
+	}
 }
 
 // SendMsg ends the stream on an error; io.EOF means that RecvMsg has the true one.
@@ -134,15 +150,11 @@ func (s *clientStream) end(err error) {
 				Elapsed:       time.Duration(s.core.fleet.At(now) - at.Picked()),
 			})
 		}
-		service := s.state.service
 		switch verdict {
 		case breaker.Success:
-			s.method.stats.blame.Success(now)
-			if service != nil {
-				service.Success(now)
-			}
+			s.alive(now)
 		case breaker.Failure, breaker.RatioFailure:
-			if service != nil {
+			if service := s.state.service; service != nil && !(verdict == breaker.RatioFailure && at.Answered()) {
 				service.Failure(now)
 			}
 			if s.method.stats.blame.Failure(i.Serial(), now, s.core.fleet.Connected()) {

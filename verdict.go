@@ -27,6 +27,10 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 	if at.Answered() {
 		fleet.Progress(i, clock)
 	}
+	if !at.Answered() && isLocal(status.Code(err)) {
+		at.Judge(breaker.Ignored)
+		return
+	}
 	verdict := u.state.settings.classify(breaker.Outcome{
 		Code:          status.Code(err),
 		NeverExecuted: !at.Executed(),
@@ -42,10 +46,15 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		return
 	case breaker.Failure, breaker.RatioFailure:
 		if a.cutShort && !a.learned {
+			if elapsed < stats.p99() {
+				verdict = breaker.Ignored // cut because time was short, while it was well on its way
+				break
+			}
 			verdict = breaker.RatioFailure // it may be the method that takes longer, and no run of them ejects
 		}
 		fleet.Charge(i, elapsed, clock)
-		if !a.counted() && u.state.service != nil {
+		// A service that answers INTERNAL is there: it is the method that is broken.
+		if !a.counted() && u.state.service != nil && !(verdict == breaker.RatioFailure && at.Answered()) {
 			u.state.service.Failure(now)
 		}
 		// A trial of the service breaker fails for what the service does, not the method.
@@ -64,6 +73,10 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 	}
 	at.Judge(verdict)
 }
+
+// isLocal reports whether an error of that code, with nothing received, is gRPC's own
+// about the message: one that cannot be encoded, or is too large to send.
+func isLocal(code codes.Code) bool { return code == codes.Internal || code == codes.ResourceExhausted }
 
 // answered notes that the instance did its work, whatever it said.
 func (u *unaryCall) answered(a *unaryAttempt, elapsed time.Duration, clock int64, now time.Time) {

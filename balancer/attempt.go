@@ -45,7 +45,6 @@ type Attempt struct {
 	breaker  *breaker.Instance
 	word     uint64 // the breaker's, at the pick
 	trial    breaker.Trial
-	picked   int64 // when, on the fleet's clock
 	judged   bool
 	answered bool // anything came back on it
 	sent     bool // a stream was created: the server may have executed the call
@@ -53,7 +52,8 @@ type Attempt struct {
 	id       string
 	done     func(balancer.DoneInfo)
 
-	on atomic.Pointer[Instance] // where it is in flight
+	picked atomic.Int64             // when, on the fleet's clock
+	on     atomic.Pointer[Instance] // where it is in flight
 }
 
 // replaced is an instance that an earlier pick of the same attempt chose.
@@ -116,7 +116,8 @@ func (a *Attempt) tried(i *Instance) bool {
 
 // begin enters a pick. It returns what gRPC has to be told.
 func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, now int64) balancer.PickResult {
-	a.instance, a.trial, a.picked = i, trial, now
+	a.instance, a.trial = i, trial
+	a.picked.Store(now)
 	if a.breaker = i.breaker.Load(); a.breaker != nil {
 		a.word = a.breaker.Word()
 	}
@@ -173,8 +174,9 @@ func (a *Attempt) release() {
 	}
 }
 
-// Picked returns when the instance was picked, on the fleet's clock.
-func (a *Attempt) Picked() int64 { return a.picked }
+// Picked returns when the instance was picked, on the fleet's clock. It may be called at
+// any time.
+func (a *Attempt) Picked() int64 { return a.picked.Load() }
 
 // IsTrial reports whether the attempt is the trial of an ejected instance. One that
 // fails for whatever reason has not shown that the instance is back; ignored, it would

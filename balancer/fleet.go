@@ -50,6 +50,8 @@ type Fleet struct {
 
 	ejected      atomic.Pointer[[]*Instance]
 	nextRecheck  atomic.Int64 // when the first suspect is to be tried again; 0: there is none
+	refusal      atomic.Pointer[datedRefusal]
+	nextLook     atomic.Int64 // before which no pick looks for a due one again
 	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
 	connectedNow atomic.Int64
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
@@ -96,9 +98,8 @@ var (
 	nextID atomic.Uint64
 )
 
-// Configure swaps the policies and keeps all state. A breaker's policy takes effect on
-// an instance when its breaker is next closed with nothing in flight to judge: at once,
-// with its counts begun anew, if it differs.
+// Configure swaps the policies and keeps all state, but for breakers if their own policy
+// differs: those begin anew, closed.
 func (f *Fleet) Configure(c Config) {
 	c.Policy = c.Policy.WithDefaults()
 	f.mu.Lock()
@@ -111,6 +112,9 @@ func (f *Fleet) Configure(c Config) {
 	}
 	f.mu.Unlock()
 	f.updateDue()
+	for _, i := range *f.members.Load() {
+		f.show(i, "the policy changed")
+	}
 	f.republish()
 }
 
@@ -351,21 +355,24 @@ func (f *Fleet) enforceCap() {
 	if f.nextDue.Load() == 0 {
 		return
 	}
+	type ejection struct {
+		since   int64
+		breaker *breaker.Instance
+	}
 	now := f.time(f.now())
-	connected, waiting := 0, []*Instance(nil)
+	connected, waiting := 0, []ejection(nil)
 	for _, i := range *f.members.Load() {
 		if i.conn.SubConn() == nil {
 			continue
 		}
 		connected++
-		if i.ejected() && !i.breaker.Load().Due(now) {
-			waiting = append(waiting, i)
+		if b := i.breaker.Load(); b != nil && !breaker.Closed(b.Word()) && !b.Due(now) {
+			waiting = append(waiting, ejection{i.downSince.Load(), b})
 		}
 	}
-	slices.SortFunc(waiting, func(a, b *Instance) int { return cmp.Compare(a.downSince.Load(), b.downSince.Load()) })
-	for n, allowed := len(waiting), int(f.maxEjected(connected)); n > allowed; n-- {
-		waiting[0].breaker.Load().Expedite()
-		waiting = waiting[1:]
+	slices.SortFunc(waiting, func(a, b ejection) int { return cmp.Compare(a.since, b.since) })
+	for allowed := f.maxEjected(connected); float64(len(waiting)) > allowed; waiting = waiting[1:] {
+		waiting[0].breaker.Expedite()
 	}
 	f.updateDue()
 }

@@ -31,8 +31,8 @@ type picker struct {
 	refusal   Refusal     // nothing is connected: what to tell
 }
 
-// Pick chooses an instance for the attempt in the context. It takes no lock that
-// another pick takes.
+// Pick chooses an instance for the attempt in the context. It takes no lock, unless it
+// hands out a trial.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	a, ok := info.Ctx.Value(attemptKey{}).(*Attempt)
 	if !ok || a.Fleet != p.fleet {
@@ -70,13 +70,13 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 		}
 		return p.scan(turn, func(*Instance) bool { return true }), breaker.Trial{}
 	}
-	if due := p.fleet.nextDue.Load(); due != 0 && now >= due && (a.Retryable || now-due >= int64(trialPatience)) && !a.Stream {
+	if p.fleet.trialIsDue(a, now) {
 		if i, trial := p.fleet.takeTrial(a, now); i != nil {
 			return i, trial
 		}
 	}
-	if next := p.fleet.nextRecheck.Load(); next != 0 && now >= next && a.Retryable {
-		if i := p.recheck(a, now); i != nil {
+	if next := p.fleet.nextRecheck.Load(); next != 0 && now >= next && a.waited(now-next) {
+		if i := p.fleet.recheck(a, now); i != nil {
 			return i, breaker.Trial{}
 		}
 	}
@@ -123,7 +123,7 @@ func (f *Fleet) takeTrial(a *Attempt, now int64) (*Instance, breaker.Trial) {
 			continue
 		}
 		if !a.Retryable && !b.Due(f.time(now-int64(trialPatience))) {
-			continue
+			continue // another one has waited for that long
 		}
 		expires := f.time(now).Add(trialLife)
 		if deadline, ok := a.Deadline(); ok && deadline.Before(expires) {
@@ -133,10 +133,21 @@ func (f *Fleet) takeTrial(a *Attempt, now int64) (*Instance, breaker.Trial) {
 			return i, trial
 		}
 	}
-	if due := f.nextDue.Load(); due != 0 && due <= now {
-		f.nextDue.CompareAndSwap(due, now+int64(dueRecheck))
-	}
+	f.nextLook.Store(now + int64(dueRecheck))
 	return nil, breaker.Trial{}
+}
+
+// trialIsDue reports whether a may be the trial of an instance that is due. Up to three
+// atomic loads, one while nobody is ejected.
+func (f *Fleet) trialIsDue(a *Attempt, now int64) bool {
+	due := f.nextDue.Load()
+	return due != 0 && now >= due && now >= f.nextLook.Load() && a.waited(now-due)
+}
+
+// waited reports whether a may find out about an instance that has waited for that since:
+// at once if a can be retried elsewhere, any other unary call after trialPatience.
+func (a *Attempt) waited(since int64) bool {
+	return !a.Stream && (a.Retryable || since >= int64(trialPatience))
 }
 
 // askRebuild has the picker rebuilt, off this path, without the instances that have

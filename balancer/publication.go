@@ -166,7 +166,7 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	p.fleet.connectedNow.Store(int64(len(connected)))
 	switch {
 	case !p.fleet.settle(len(members), len(connected), failed, now, p.firstReady):
-		if p.firstReady != 0 {
+		if len(connected) > 0 {
 			p.arm(startPatience - time.Duration(now-p.firstReady))
 		}
 		return balancer.State{ConnectivityState: connectivity.Connecting, Picker: queueing{}}
@@ -179,7 +179,7 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	default:
 		return balancer.State{
 			ConnectivityState: connectivity.TransientFailure,
-			Picker:            &picker{fleet: p.fleet, refusal: p.fleet.Refusal()},
+			Picker:            &picker{fleet: p.fleet, refusal: p.fleet.describe()},
 		}
 	}
 }
@@ -199,7 +199,7 @@ func (f *Fleet) connectedOf(members []*Instance, now int64) (connected []*Instan
 		}
 	}
 	switch {
-	case len(connected) > 0:
+	case len(connected) > 0, len(members) == 0:
 		f.darkAt = 0
 	case f.darkAt == 0:
 		f.darkAt = now

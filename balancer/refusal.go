@@ -14,8 +14,27 @@ type Refusal struct {
 	ErrAt   time.Time // when
 }
 
-// Refusal describes the fleet as it stands.
+// refusalLife is how long a description serves all who are refused: in an outage that is
+// every call, and each would count all instances.
+const refusalLife = 10 * time.Millisecond
+
+// Refusal describes the fleet as it stands, or did 10 ms ago. Its map is shared.
 func (f *Fleet) Refusal() Refusal {
+	now := f.now()
+	if r := f.refusal.Load(); r != nil && now-r.at < int64(refusalLife) {
+		return r.Refusal
+	}
+	r := &datedRefusal{f.describe(), now}
+	f.refusal.Store(r)
+	return r.Refusal
+}
+
+type datedRefusal struct {
+	Refusal
+	at int64
+}
+
+func (f *Fleet) describe() Refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	members := *f.members.Load()

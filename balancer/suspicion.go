@@ -16,11 +16,7 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 	}
 	until := now + int64(suspicion)
 	fresh := i.suspectUntil.Swap(until) == 0
-	for next := f.nextRecheck.Load(); next == 0 || until < next; next = f.nextRecheck.Load() {
-		if f.nextRecheck.CompareAndSwap(next, until) {
-			break
-		}
-	}
+	f.recheckAt(until)
 	if fresh {
 		f.show(i, "calls wait on it and nothing comes back")
 		f.republish()
@@ -39,24 +35,36 @@ func (f *Fleet) Progress(i *Instance, now int64) {
 
 // recheck hands a's call to a suspect that has been passed over for long enough. Of all
 // calls that come then, one gets it.
-func (p *picker) recheck(a *Attempt, now int64) *Instance {
+func (f *Fleet) recheck(a *Attempt, now int64) *Instance {
+	f.nextRecheck.Store(0) // before the look, so that no suspect that comes meanwhile is lost
 	next := int64(0)
 	var found *Instance
-	for _, i := range p.connected {
+	for _, i := range *f.members.Load() {
 		until := i.suspectUntil.Load()
 		if until == 0 {
 			continue
 		}
-		if found == nil && until <= now && i.conn.SubConn() != nil && !i.ejected() && !a.tried(i) &&
+		if found == nil && until <= now && a.waited(now-until) && i.conn.SubConn() != nil && !i.ejected() && !a.tried(i) &&
 			i.suspectUntil.CompareAndSwap(until, now+int64(suspicion)) {
 			found, until = i, now+int64(suspicion)
 		}
-		if until = max(until, now+int64(dueRecheck)); next == 0 || until < next {
+		if next == 0 || until < next {
 			next = until
 		}
 	}
-	p.fleet.nextRecheck.Store(next)
+	if next != 0 {
+		f.recheckAt(next)
+	}
 	return found
+}
+
+// recheckAt has recheck called at t, or earlier if that is due.
+func (f *Fleet) recheckAt(t int64) {
+	for next := f.nextRecheck.Load(); next == 0 || t < next; next = f.nextRecheck.Load() {
+		if f.nextRecheck.CompareAndSwap(next, t) {
+			return
+		}
+	}
 }
 
 // suspect reports whether calls wait on i and nothing comes back. One atomic load.

@@ -6,9 +6,9 @@ import "time"
 // switch over it can be checked.
 type Event interface{ event() }
 
-// Handler receives events. It is called on the goroutine where the event happened,
-// often that of a call, with no lock held: it must return fast, must not block, and
-// must be safe for concurrent use.
+// Handler receives events. It is called on the goroutine where the event happened, often
+// that of a call or of gRPC itself: it must return fast, must not block, must not call
+// Close or Update of the client that it hears of, and must be safe for concurrent use.
 type Handler func(Event)
 
 // Tee returns a handler that hands each event to all of handlers, in order. nil
