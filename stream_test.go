@@ -255,3 +255,30 @@ func (brief) Watch(_ *orders.GetRequest, stream grpc.ServerStreamingServer[order
 	}
 	return nil
 }
+
+// A stream that flows is a sign of life long before its end: streams that fail on two
+// of three instances do not make the service down.
+func TestFlowingStreamsAreSignsOfLife(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, events := surecalltest.NewCluster(t, 3), &log{}
+		client := ready(t, cluster, events.option(), surecall.WithoutBreaker())
+		cluster.Instance(0).Fail(codes.Unavailable)
+		cluster.Instance(1).Fail(codes.Unavailable)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		flowing := 0
+		for range 150 {
+			stream, err := orders.NewOrdersClient(client).Watch(ctx, &orders.GetRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); err == nil {
+				flowing++
+			}
+			advance(20 * time.Millisecond)
+		}
+		if opened := eventsOf[event.ServiceBreakerChanged](events); len(opened) > 0 || flowing == 0 {
+			t.Errorf("service breaker: %+v with %d streams flowing: want that it stays closed", opened, flowing)
+		}
+	})
+}

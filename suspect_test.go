@@ -122,3 +122,24 @@ func stateOf(c *surecall.Client, id string) event.State {
 	}
 	return ""
 }
+
+// A client that by now makes only calls that cannot be retried still finds out that a
+// suspect is back: after ten seconds any call may look.
+func TestSuspectIsFoundByCallsThatCannotBeRetried(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.WithoutBreaker())
+		teach(t, cluster, client, 40, 5*time.Millisecond)
+		hung := cluster.Instance(0)
+		hung.Hang()
+		load(t, client, getMethod, 5*time.Millisecond, time.Second)
+		if got := stateOf(client, hung.ID()); got != event.Suspect {
+			t.Fatalf("state of the hanging instance: %v: want %v", got, event.Suspect)
+		}
+		hung.Resume()
+		load(t, client, placeMethod, 50*time.Millisecond, 15*time.Second)
+		if got := stateOf(client, hung.ID()); got != event.Eligible {
+			t.Errorf("state after its return: %v: want %v", got, event.Eligible)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package surecall_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/surecalltest"
 )
 
@@ -258,6 +260,82 @@ func TestServerErrorsPassThrough(t *testing.T) {
 		_, err := unary(t.Context(), client, placeMethod)
 		if got := status.Convert(err); got.Code() != want.Code() || got.Message() != want.Message() || strings.Contains(err.Error(), "surecall") {
 			t.Errorf("error %v: want %v, untouched", err, want.Err())
+		}
+	})
+}
+
+// What gRPC itself refuses to send says nothing of an instance or of the service.
+func TestMessageThatCannotBeEncoded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, events := surecalltest.NewCluster(t, 2), &log{}
+		client := ready(t, cluster, events.option())
+		for range 60 {
+			_, err := orders.NewOrdersClient(client).Get(t.Context(), &orders.GetRequest{Id: "\xff"})
+			if status.Code(err) != codes.Internal {
+				t.Fatalf("error %v: want INTERNAL", err)
+			}
+			advance(50 * time.Millisecond)
+		}
+		for _, i := range client.Instances() {
+			if i.Breaker.Failures != 0 {
+				t.Errorf("%s: %d failures counted: want none", i.ID, i.Breaker.Failures)
+			}
+		}
+		if opened := eventsOf[event.ServiceBreakerChanged](events); len(opened) > 0 {
+			t.Errorf("service breaker: %+v: want that it stays closed", opened)
+		}
+	})
+}
+
+// An attempt that is cut because the caller's time is short, while it takes no longer
+// than its method does, blames nobody.
+func TestCutBeforeItsTimeBlamesNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster)
+		for _, i := range cluster.Instances() {
+			i.Delay(40 * time.Millisecond)
+		}
+		stub := orders.NewOrdersClient(client)
+		for n := range 80 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if n >= 40 { // by now the method is known to take 40 ms
+				cancel()
+				ctx, cancel = context.WithTimeout(t.Context(), 70*time.Millisecond)
+			}
+			_, _ = stub.Get(ctx, &orders.GetRequest{})
+			cancel()
+		}
+		for _, i := range client.Instances() {
+			if i.State != event.Eligible || i.Breaker.Failures != 0 {
+				t.Errorf("%s: %v, %d failures: want it eligible with none", i.ID, i.State, i.Breaker.Failures)
+			}
+		}
+	})
+}
+
+// A service that answers INTERNAL to one method is there for the others.
+func TestBrokenMethodDoesNotMakeTheServiceDown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster)
+		for _, i := range cluster.Instances() {
+			i.FailFunc(func(method string, _ int64) error {
+				if method == cancelMethod {
+					return status.Error(codes.Internal, "broken")
+				}
+				return nil
+			})
+		}
+		stub := orders.NewOrdersClient(client)
+		for n := range 1000 { // ten seconds, and one good call in each
+			_, _ = stub.Cancel(t.Context(), &orders.CancelRequest{})
+			if n%100 == 99 {
+				if _, err := stub.Get(t.Context(), &orders.GetRequest{}); err != nil {
+					t.Errorf("the other method: %v", err)
+				}
+			}
+			advance(10 * time.Millisecond)
 		}
 	})
 }
