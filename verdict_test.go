@@ -295,15 +295,15 @@ func TestCutBeforeItsTimeBlamesNobody(t *testing.T) {
 		client := ready(t, cluster)
 		// One call in ten takes 60 ms, and the others 10: that is learned. Then all do.
 		for n := range 200 {
-			time, left := 10*time.Millisecond, time.Second
+			took, left := 10*time.Millisecond, time.Second
 			if n%10 == 0 || n >= 100 {
-				time = 60 * time.Millisecond
+				took = 60 * time.Millisecond
 			}
 			if n >= 100 {
 				left /= 10
 			}
 			for _, i := range cluster.Instances() {
-				i.Delay(time)
+				i.Delay(took)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), left)
 			_, _ = orders.NewOrdersClient(client).Get(ctx, &orders.GetRequest{})
