@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
@@ -18,8 +19,8 @@ import (
 // stream does:
 //
 //   - It has a deadline only if ForMethod gives it one: a stream may live for hours.
-//   - A retry is possible only until the stream exists: what follows on it cannot be
-//     repeated without knowing what it means.
+//   - A retry is possible only of what was never executed, and before the first message:
+//     what follows on a stream cannot be repeated without knowing what it means.
 //   - It is judged by its end, and never a half-open trial: that end may be hours away.
 //   - Its length says nothing about latency.
 func (c *core) stream(
@@ -49,23 +50,14 @@ func (c *core) stream(
 			core: c, state: state, method: m,
 			ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
 		},
-		cancel:        cancel,
-		serverStreams: desc.ServerStreams,
+		opener: opener{desc, conn, streamer, opts},
+		cancel: cancel, waits: waits, trial: trial,
 	}
-	for {
-		s.attempts++
-		s.attempt = &balancer.Attempt{Context: ctx, Fleet: c.fleet, Stream: true, WaitForReady: waits, Rotate: trial, Prior: s.attempt}
-		s.ClientStream, err = streamer(s.attempt, desc, conn, name, opts...)
-		if err == nil {
-			return s, nil
-		}
-		s.end(err)
-		if !s.reopens(err) {
-			cancel()
-			return nil, c.observe(state, name, s.named(c.named(ctx, name, s.attempt, err), m.streams))
-		}
-		s.once = sync.Once{}
+	if err := s.open(); err != nil {
+		cancel()
+		return nil, c.observe(state, name, s.named(c.named(ctx, name, s.attempt, err), m.streams))
 	}
+	return s, nil
 }
 
 // clientStream is one streaming call. Its methods may be called as gRPC allows: one
@@ -73,15 +65,48 @@ func (c *core) stream(
 type clientStream struct {
 	grpc.ClientStream
 	tries
-	attempt       *balancer.Attempt
-	cancel        context.CancelFunc
-	serverStreams bool
-	flows         bool      // a message was received; used by the receiver only
-	once          sync.Once // the present attempt is judged
+	opener opener
+	cancel context.CancelFunc
+	waits  bool // for ready
+	trial  bool // of the service breaker
+
+	attempt *balancer.Attempt
+	once    sync.Once     // the attempt is judged
+	flows   bool          // a message was received; used by the receiver only
+	request proto.Message // of a server stream that can be opened again
 }
 
-// reopens decides whether a stream that could not be opened is opened on another
-// instance, after having waited if it must: only if nothing can have been executed.
+// opener is what gRPC wants back to open a stream.
+type opener struct {
+	desc     *grpc.StreamDesc
+	conn     *grpc.ClientConn
+	streamer grpc.Streamer
+	opts     []grpc.CallOption
+}
+
+// open opens the stream, on another instance if it must.
+func (s *clientStream) open() error {
+	for {
+		s.attempts++
+		s.once = sync.Once{}
+		s.attempt = &balancer.Attempt{
+			Context: s.ctx, Fleet: s.core.fleet, Prior: s.attempt,
+			Stream: true, WaitForReady: s.waits, Rotate: s.trial,
+		}
+		stream, err := s.opener.streamer(s.attempt, s.opener.desc, s.opener.conn, s.method.name, s.opener.opts...)
+		if err == nil {
+			s.ClientStream = stream
+			return nil
+		}
+		s.end(err)
+		if !s.reopens(err) {
+			return err
+		}
+	}
+}
+
+// reopens decides whether the stream is opened on another instance, after having waited
+// if it must: only if nothing can have been executed.
 func (s *clientStream) reopens(err error) bool {
 	if s.attempt.Executed() {
 		return false
@@ -90,20 +115,45 @@ func (s *clientStream) reopens(err error) bool {
 	return again && pause(s.ctx, wait) == nil
 }
 
-// RecvMsg ends the stream when gRPC says that nothing more will come.
+// RecvMsg ends the stream when gRPC says that nothing more will come. A server stream
+// whose server refused it unexecuted, before its first message, is opened again.
 func (s *clientStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	if err == nil && s.serverStreams && !s.flows {
-		s.flows = true
-		s.alive(time.Now())
-	}
-	if err != nil || !s.serverStreams {
+	for err != nil && err != io.EOF && !s.flows && s.request != nil && !s.attempt.Executed() {
 		s.end(err)
+		if !s.reopens(err) {
+			break
+		}
+		if failed := s.replay(); failed != nil {
+			err = failed
+			break
+		}
+		err = s.ClientStream.RecvMsg(m)
 	}
+	if err == nil && s.opener.desc.ServerStreams {
+		if !s.flows {
+			s.flows, s.request = true, nil
+			s.alive(time.Now())
+		}
+		return nil
+	}
+	s.end(err)
+	s.cancel()
 	if err == nil || err == io.EOF {
 		return err
 	}
 	return s.named(err, s.method.streams)
+}
+
+// replay opens the stream again and sends its one request.
+func (s *clientStream) replay() error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	if err := s.ClientStream.SendMsg(s.request); err != nil && err != io.EOF {
+		return err
+	}
+	return s.ClientStream.CloseSend()
 }
 
 // alive notes that the service serves. A stream that flows says so long before its end.
@@ -117,11 +167,17 @@ func (s *clientStream) alive(now time.Time) {
 	}
 }
 
-// SendMsg ends the stream on an error; io.EOF means that RecvMsg has the true one.
+// SendMsg ends the stream on an error; io.EOF means that RecvMsg has the true one. The
+// request of a server stream is kept, as a copy since the caller may use it again, if
+// the server is one that may refuse it unexecuted.
 func (s *clientStream) SendMsg(m any) error {
+	if request, ok := m.(proto.Message); ok && !s.opener.desc.ClientStreams && s.attempt.Named() {
+		s.request = proto.Clone(request)
+	}
 	err := s.ClientStream.SendMsg(m)
 	if err != nil && err != io.EOF {
 		s.end(err)
+		s.cancel()
 	}
 	return err
 }
@@ -130,9 +186,6 @@ func (s *clientStream) SendMsg(m any) error {
 func (s *clientStream) end(err error) {
 	s.once.Do(func() {
 		now := time.Now()
-		if s.ClientStream != nil {
-			defer s.cancel()
-		}
 		at := s.attempt
 		i := at.Instance()
 		if i == nil {

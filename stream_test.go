@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
@@ -281,4 +282,56 @@ func TestFlowingStreamsAreSignsOfLife(t *testing.T) {
 			t.Errorf("service breaker: %+v with %d streams flowing: want that it stays closed", opened, flowing)
 		}
 	})
+}
+
+// A server stream that its server refused unexecuted is opened again elsewhere, with its
+// request as it was; one that was refused without the mark is not.
+func TestRefusedStreamIsOpenedAgain(t *testing.T) {
+	for _, marked := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			cluster := surecalltest.NewClusterOf(t, 3, func(s grpc.ServiceRegistrar, i *surecalltest.Instance) {
+				orders.RegisterOrdersServer(s, &refusing{id: i.ID(), refuses: i.ID() != "orders-3", marks: marked})
+			})
+			for _, i := range cluster.Instances() {
+				i.Change(markLifecycle)
+			}
+			client := ready(t, cluster, inTurn())
+			request := &orders.GetRequest{Id: "as it was"}
+			opened := 0
+			for range 30 {
+				stream, err := orders.NewOrdersClient(client).Watch(t.Context(), request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request = &orders.GetRequest{Id: "as it was"}
+				if order, err := stream.Recv(); err == nil {
+					opened++
+					if order.GetId() != "as it was" || order.GetServedBy() != "orders-3" {
+						t.Errorf("got %v: want the request of orders-3", order)
+					}
+				}
+				advance(300 * time.Millisecond) // for the budget
+			}
+			if marked && opened != 30 || !marked && opened > 15 {
+				t.Errorf("marked %v: %d of 30 streams were opened: want all with the mark and a third without", marked, opened)
+			}
+		})
+	}
+}
+
+// refusing refuses streams, and says that they were not executed if it marks.
+type refusing struct {
+	orders.UnimplementedOrdersServer
+	id             string
+	refuses, marks bool
+}
+
+func (r *refusing) Watch(request *orders.GetRequest, stream grpc.ServerStreamingServer[orders.Order]) error {
+	if !r.refuses {
+		return stream.Send(&orders.Order{Id: request.GetId(), ServedBy: r.id})
+	}
+	if r.marks {
+		stream.SetTrailer(metadata.MD{"surecall-unexecuted": metadata.ValueFromIncomingContext(stream.Context(), "surecall-attempt-id")})
+	}
+	return status.Error(codes.Unavailable, "draining")
 }

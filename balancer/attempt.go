@@ -76,6 +76,10 @@ func (a *Attempt) Value(key any) any {
 // Instance returns the instance that was picked, or nil.
 func (a *Attempt) Instance() *Instance { return a.instance }
 
+// Named reports whether the attempt told the instance its ID, so that a refusal before
+// executing it can be told.
+func (a *Attempt) Named() bool { return a.id != "" }
+
 // Executed reports whether the instance may have executed the attempt: a stream was
 // created, and the server did not say that it refused the call unexecuted.
 func (a *Attempt) Executed() bool {
