@@ -136,7 +136,7 @@
 //
 // It does not send an attempt while another is under way (hedging), limit rates or
 // concurrency, cache or make up replies, check the health of idle instances, or prefer
-// zones. It repeats no stream once that is open, because only its user knows what has
+// zones. It repeats no stream after its first message, because only its user knows what has
 // been said on it. And it cannot tell a call that was executed from one that was not when
 // the connection breaks in between: that is what idempotency is for.
 package surecall

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/surecall/surecall/internal/consultest"
 )
 
 // printed is the JSON as a reader of it knows it.
@@ -24,7 +26,12 @@ type printed struct {
 	}
 }
 
-func TestShow(t *testing.T) {
+func TestShow(t *testing.T) { runShow(t) }
+
+func TestShowOnConsul(t *testing.T) { runShow(t, "-consul", consultest.Start(t).Addr) }
+
+func runShow(t *testing.T, flags ...string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("takes 6s of real time")
 	}
@@ -36,7 +43,7 @@ func TestShow(t *testing.T) {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), binary, "-json", "-duration", "6s", "-rate", "200")
+	cmd := exec.CommandContext(t.Context(), binary, append(flags, "-json", "-duration", "6s", "-rate", "200")...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s%s", err, &out, &errs)
