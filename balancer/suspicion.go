@@ -52,8 +52,8 @@ func (f *Fleet) recheck(a *Attempt, now int64) *Instance {
 			next = until
 		}
 	}
-	if next != 0 {
-		f.recheckAt(next)
+	if next != 0 { // one that is due but has no connection must not make every pick look
+		f.recheckAt(max(next, now+int64(dueRecheck)))
 	}
 	return found
 }
