@@ -21,8 +21,7 @@ const maxAddress = 1024
 //	ID empty                     becomes the address
 //	weight below 0               becomes 1
 //	weight above MaxWeight       becomes MaxWeight
-//	broken UTF-8 in an ID, region, zone or incarnation: replaced by U+FFFD, which a
-//	decoder of JSON may have done before
+//	broken UTF-8 in an ID, region, zone or incarnation: replaced by U+FFFD
 //
 // set is not changed. The result of an empty set is empty, never nil.
 func Sanitize(set []Instance) ([]Instance, []Problem) {
@@ -32,8 +31,8 @@ func Sanitize(set []Instance) ([]Instance, []Problem) {
 	for _, i := range set {
 		mended := false
 		for _, text := range []*string{&i.ID, &i.Incarnation, &i.Region, &i.Zone} {
+			mended = mended || !utf8.ValidString(*text)
 			*text = strings.ToValidUTF8(*text, "\uFFFD")
-			mended = mended || strings.ContainsRune(*text, utf8.RuneError)
 		}
 		if mended {
 			problems = append(problems, Problem{i.ID, "has text that is not UTF-8: replaced by U+FFFD"})

@@ -165,3 +165,16 @@ func FuzzDecode(f *testing.F) {
 		outputs([]byte(body))
 	})
 }
+
+// Text that is not UTF-8 is mended by the decoder, and shown.
+func TestDecodeBrokenText(t *testing.T) {
+	var e entries
+	body := []byte(`[{"Service":{"ID":"a` + "\xff" + `","Service":"web","Address":"10.0.0.1","Port":80}}]`)
+	if err := json.Unmarshal(body, &e); err != nil {
+		t.Fatal(err)
+	}
+	d := decode(e, discovery.Query{Service: "web"})
+	if len(d.instances) != 1 || len(d.problems) != 1 || !strings.Contains(d.problems[0].What, "not UTF-8") {
+		t.Errorf("instances %v, problems %v: want one of each, about UTF-8", d.instances, d.problems)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/surecall/surecall/discovery"
 )
@@ -75,6 +76,9 @@ func (e *entries) UnmarshalJSON(body []byte) error {
 		return fmt.Errorf("discovery/consul: the answer begins with %.20q: want a list of instances", body)
 	}
 	e.list, e.mended = nil, ""
+	if !utf8.Valid(body) {
+		e.mended = "has text that is not UTF-8: replaced by U+FFFD" // by the decoder
+	}
 	err := json.Unmarshal(body, &e.list)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
