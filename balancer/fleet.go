@@ -48,6 +48,7 @@ type Fleet struct {
 	ejected      atomic.Pointer[[]*Instance]
 	nextRecheck  atomic.Int64 // when the first suspect is to be tried again; 0: there is none
 	refusal      atomic.Pointer[datedRefusal]
+	recheckLook  atomic.Int64 // before which no pick looks for such a suspect again
 	nextLook     atomic.Int64 // before which no pick looks for a due one again
 	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
 	connectedNow atomic.Int64

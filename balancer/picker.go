@@ -75,7 +75,7 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 			return i, trial
 		}
 	}
-	if next := p.fleet.nextRecheck.Load(); next != 0 && now >= next && a.waited(now-next) {
+	if p.fleet.recheckIsDue(a, now) {
 		if i := p.fleet.recheck(a, now); i != nil {
 			return i, breaker.Trial{}
 		}

@@ -52,10 +52,20 @@ func (f *Fleet) recheck(a *Attempt, now int64) *Instance {
 			next = until
 		}
 	}
-	if next != 0 { // one that is due but has no connection must not make every pick look
-		f.recheckAt(max(next, now+int64(dueRecheck)))
+	if next != 0 {
+		f.recheckAt(next)
+	}
+	if found == nil { // one that is due but has no connection must not make every pick look
+		f.recheckLook.Store(now + int64(dueRecheck))
 	}
 	return found
+}
+
+// recheckIsDue reports whether a may be the one that looks at a suspect again. Up to
+// three atomic loads, one while there is no suspect.
+func (f *Fleet) recheckIsDue(a *Attempt, now int64) bool {
+	next := f.nextRecheck.Load()
+	return next != 0 && now >= next && now >= f.recheckLook.Load() && a.waited(now-next)
 }
 
 // recheckAt has recheck called at t, or earlier if that is due.
