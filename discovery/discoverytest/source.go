@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/surecall/surecall/discovery"
@@ -108,6 +109,9 @@ func serial(t *testing.T, h Harness) {
 	other.untilSet(one, two)
 	h.put(t, three)
 	other.untilSet(one, two, three)
+	if h.Bubble {
+		synctest.Wait() // whoever would call update meanwhile has done so
+	}
 	close(leave)
 	w.untilSet(one, two, three)
 }
