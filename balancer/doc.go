@@ -10,7 +10,8 @@
 // for 10 minutes after the instance left. Another process, which is another
 // incarnation, inherits nothing. A picker is an immutable list of pointers into that
 // state, built anew only when connections, members or weights change; what changes with
-// every call is atomic. So a pick takes no lock and allocates nothing.
+// every call is atomic. A pick takes no lock, but to hand out a trial; an attempt
+// allocates once, for its end.
 //
 //	           connection                    5 failures in a row, …
 //	connecting ──────────▶ eligible ◀────────────────────────────────▶ ejected

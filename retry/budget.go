@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BudgetPolicy says how many retries and hedges a client may make. The zero value is
+// BudgetPolicy says how many retries a client may make. The zero value is
 // the documented default, and so is each zero field.
 type BudgetPolicy struct {
 	// Ratio is how many retries each call pays for. Default 0.2 (Finagle, Linkerd).
@@ -45,7 +45,7 @@ const (
 	secondSlots = 10
 )
 
-// Budget is a token bucket that bounds the retries and hedges of a client: see the
+// Budget is a token bucket that bounds the retries of a client: see the
 // package comment. It is safe for concurrent use. It reads no clock: every now must
 // come from the same one.
 type Budget struct {
@@ -93,7 +93,7 @@ func (b *Budget) Deposit(now time.Time) {
 	b.mu.Unlock()
 }
 
-// Withdraw pays for one retry or hedge, or reports that the budget cannot.
+// Withdraw pays for one retry, or reports that the budget cannot.
 func (b *Budget) Withdraw(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -30,7 +30,7 @@
 //
 // # The budget
 //
-// A budget is a token bucket that one client shares among its retries and hedges.
+// A budget is a token bucket that one client shares among its retries.
 // Every call puts Ratio of a token in, time puts PerSecond in, and a retry takes one
 // out. It holds at most what came in during the last second, so that a quiet night
 // does not save up for a storm:

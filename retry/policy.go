@@ -27,7 +27,8 @@ type Policy struct {
 	Multiplier float64
 
 	// Codes are those after which an attempt that may have executed is repeated if its
-	// method is idempotent. One that was never executed is repeated whatever its code.
+	// method is idempotent. One that was never executed is repeated after UNAVAILABLE and
+	// RESOURCE_EXHAUSTED, whatever is here.
 	// Default UNAVAILABLE; an empty slice that is not nil means no code.
 	Codes []codes.Code
 }
