@@ -23,10 +23,10 @@ var bands = map[string]int{
 	"examples/...":        4,
 	"cmd/...":             4,
 	// 3: the façades.
-	".":         3,
-	"lifecycle": 3,
+	".":             3,
+	"lifecycle/...": 3,
 	// 2: know gRPC.
-	"resolver":     2,
+	"resolver/...": 2,
 	"balancer/...": 2,
 	"retry":        2,
 	// 1: mechanisms.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/wire"
 )
 
 // unaryAttempt is one attempt of a unary call.
@@ -48,7 +49,7 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	more := u.method.idempotent && u.attempts < u.method.retry.MaxAttempts
 	at.Retryable = more
 	if u.executed {
-		at.Context = metadata.AppendToOutgoingContext(u.ctx, attemptKey, strconv.Itoa(u.attempts))
+		at.Context = metadata.AppendToOutgoingContext(u.ctx, wire.Attempt, strconv.Itoa(u.attempts))
 	}
 	if more && u.method.attempt != nil && u.hasDeadline {
 		a.timeout, a.learned = u.method.attempt.of(u.method.stats, u.deadline.Sub(now))
@@ -56,12 +57,12 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 		a.timeout, a.learned = u.method.attempt.of(u.method.stats, forever)
 	}
 	if a.timeout <= 0 {
-		return u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
+		return u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
 	}
 	at.Context, a.cancel = context.WithCancel(at.Context)
 	a.rings = at.Begun + int64(a.timeout)
 	alarm := u.core.alarms.set(a, a.timeout)
-	err := u.wire.invoker(at, u.method.name, u.wire.req, u.wire.reply, u.wire.conn, u.wire.opts...)
+	err := u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
 	u.core.alarms.off(alarm)
 	a.overdue.CompareAndSwap(inTime, settled)
 	a.cancel()

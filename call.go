@@ -12,12 +12,12 @@ import (
 // included; most calls need no other.
 type unaryCall struct {
 	tries
-	wire  wire
+	rpc   rpc
 	first unaryAttempt
 }
 
-// wire is what gRPC wants back to make an attempt.
-type wire struct {
+// rpc is what gRPC wants back to make an attempt.
+type rpc struct {
 	req, reply any
 	conn       *grpc.ClientConn
 	invoker    grpc.UnaryInvoker

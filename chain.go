@@ -43,7 +43,7 @@ func (c *core) unary(
 			core: c, state: state, method: m,
 			ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
 		},
-		wire: wire{req, reply, conn, invoker, opts},
+		rpc: rpc{req, reply, conn, invoker, opts},
 	}
 	waits := waitsForReady(opts)
 	trial, err := c.admit(ctx, state, name, waits, now)

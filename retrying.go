@@ -13,12 +13,9 @@ import (
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/wire"
 	"github.com/surecall/surecall/retry"
 )
-
-// attemptKey is the metadata that an attempt carries whose predecessor may have been
-// executed: calls that its handler makes are not retried on top of it.
-const attemptKey = "surecall-attempt"
 
 // tries is what the attempts of one call, unary or streaming, share.
 type tries struct {
@@ -126,7 +123,7 @@ func (t *tries) named(err error, deadline time.Duration) error {
 // chainStopped reports whether the call is made by a handler of an attempt whose
 // predecessor may have been executed.
 func chainStopped(ctx context.Context) bool {
-	return len(metadata.ValueFromIncomingContext(ctx, attemptKey)) > 0
+	return len(metadata.ValueFromIncomingContext(ctx, wire.Attempt)) > 0
 }
 
 // pause waits for d, or until ctx ends.

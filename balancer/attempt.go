@@ -9,14 +9,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/surecall/surecall/breaker"
-)
-
-// The metadata in which a server of package lifecycle tells that it refused an
-// attempt before executing it: the request carries the attempt's own ID, the trailer
-// returns it. A server further down the chain cannot know the ID.
-const (
-	attemptIDKey  = "surecall-attempt-id"
-	unexecutedKey = "surecall-unexecuted"
+	"github.com/surecall/surecall/internal/wire"
 )
 
 // Attempt is one try of a call on one instance. It travels as the context of that try:
@@ -89,7 +82,7 @@ func (a *Attempt) Executed() bool {
 	if a.id == "" {
 		return true
 	}
-	mark := a.trailer[unexecutedKey]
+	mark := a.trailer[wire.Unexecuted]
 	return len(mark) != 1 || mark[0] != a.id
 }
 
@@ -138,7 +131,7 @@ func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, n
 	result := balancer.PickResult{SubConn: sc, Done: a.done}
 	if i.info.Load().Lifecycle {
 		a.id = strconv.FormatUint(a.Fleet.random(), 36)
-		result.Metadata = metadata.MD{attemptIDKey: {a.id}}
+		result.Metadata = metadata.MD{wire.AttemptID: {a.id}}
 	}
 	return result
 }

@@ -26,6 +26,9 @@ type Instance struct {
 	// Region and Zone say where the instance runs. Empty means unknown.
 	Region string `json:"region,omitempty"`
 	Zone   string `json:"zone,omitempty"`
+	// Priority is 0 for the instances to be used first; those of a higher number stand
+	// by. Clients set it: it is the instance's place among a query's datacenters.
+	Priority int `json:"priority,omitempty"`
 	// ServerName is the name its TLS certificate is checked against, if the source
 	// gives one for this instance. Empty means the service's authority.
 	ServerName string `json:"server_name,omitempty"`

@@ -68,6 +68,10 @@ type Query struct {
 	Namespace  string
 	Partition  string
 	Peer       string
+	// Failover lists further datacenters, in the order in which to turn to them. Each is
+	// watched on its own: a Source is asked for one at a time and never sees this field
+	// set.
+	Failover []string
 	// Near asks the source to sort by network distance from a node. See the source
 	// for what it costs.
 	Near string

@@ -38,13 +38,15 @@ type State string
 
 // The states of an instance. Only Eligible ones are picked while there is one.
 const (
-	Connecting State = "connecting" // no connection yet, or a new one is being made
-	Eligible   State = "eligible"   // may be picked
-	Absent     State = "absent"     // gone from a doubted snapshot, but its connection lives: may be picked
-	Overruled  State = "overruled"  // would be ejected, but too many already are: may be picked
-	Suspect    State = "suspect"    // calls wait on it and nothing comes back
-	Ejected    State = "ejected"    // its breaker is open
-	Failed     State = "failed"     // its connection was lost or refused
+	Connecting State = "connecting"  // no connection yet, or a new one is being made
+	Eligible   State = "eligible"    // may be picked
+	Absent     State = "absent"      // gone from a doubted snapshot, but its connection lives: may be picked
+	Overruled  State = "overruled"   // would be ejected, but too many already are: may be picked
+	Suspect    State = "suspect"     // calls wait on it and nothing comes back
+	Ejected    State = "ejected"     // its breaker is open
+	NotServing State = "not serving" // its health service says so
+	Draining   State = "draining"    // it said that it is leaving
+	Failed     State = "failed"      // its connection was lost or refused
 )
 
 // InstanceAdded: the source reported an instance that was not in the fleet.

@@ -20,6 +20,7 @@ type Info struct {
 	Region      string
 	Zone        string
 	Weight      int
+	Priority    int // 0 is used first
 	// Absent means that the source no longer lists the instance but is not believed.
 	Absent bool
 	// Lifecycle means that the server speaks surecall's own protocol: it marks calls
@@ -34,7 +35,7 @@ func New(i discovery.Instance, absent bool) resolver.Endpoint {
 	_, lifecycle := i.Meta[discovery.MetaLifecycle]
 	info := Info{
 		ID: i.ID, Incarnation: i.Incarnation, Region: i.Region, Zone: i.Zone,
-		Weight: i.Weight, Absent: absent, Lifecycle: lifecycle,
+		Weight: i.Weight, Priority: i.Priority, Absent: absent, Lifecycle: lifecycle,
 	}
 	ep := resolver.Endpoint{Addresses: []resolver.Address{{Addr: i.Address, ServerName: i.ServerName}}}
 	ep.Attributes = ep.Attributes.WithValue(key{}, info)

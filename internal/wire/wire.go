@@ -1,0 +1,26 @@
+// Package wire holds what clients and servers of surecall tell each other in gRPC
+// metadata, beside the call itself. Whoever does not know a key passes over it.
+package wire
+
+// Keys of a request's metadata, written by clients.
+const (
+	// AttemptID names one attempt. It is sent only to instances that registered with
+	// discovery.MetaLifecycle, whose servers return it in the marks below: a server
+	// further down the chain, or a proxy, cannot know it.
+	AttemptID = "surecall-attempt-id"
+	// Attempt is the attempt's number within its call, sent when an attempt before it may
+	// have been executed: calls that its handler makes are not retried on top of it.
+	Attempt = "surecall-attempt"
+	// Replay marks a request that a server replays to warm itself up.
+	Replay = "surecall-replay"
+)
+
+// Keys of a response's trailer, written by the outermost interceptor of package
+// lifecycle and by nothing else. Each carries the attempt's own ID.
+const (
+	// Unexecuted says that the server refused the attempt before executing any of it.
+	Unexecuted = "surecall-unexecuted"
+	// Draining says that the server is about to leave: no new calls. Its value is "1" if
+	// the request carried no ID; a client believes only its own.
+	Draining = "surecall-draining"
+)
