@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Source is where instances come from.
@@ -23,6 +24,16 @@ type Source interface {
 // clause such as "Consul has 1, critical: TTL expired", or "" if it does not know.
 type Explainer interface {
 	Explain(ctx context.Context, q Query) string
+}
+
+// Freshness is a Source that can say how old its knowledge is: it tells a set that is
+// quiet from one that nobody answers for any more.
+type Freshness interface {
+	// Answered returns when the source last had an answer for q, be it a doubted one or
+	// one that changed nothing. ok is false if it had none since q is watched, or if q is
+	// not watched. A source that waits for changes may well have its last answer from a
+	// whole wait ago. It does no I/O and is safe for concurrent use.
+	Answered(q Query) (at time.Time, ok bool)
 }
 
 // Snapshot is the full set of instances a source reports at one moment.

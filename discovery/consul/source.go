@@ -10,8 +10,8 @@ import (
 )
 
 // Source finds instances in Consul and puts some into it. It is a [discovery.Source],
-// a [discovery.Registrar] and a [discovery.Explainer], safe for concurrent use. Make
-// one with [New] or [Shared].
+// a [discovery.Registrar], a [discovery.Explainer] and a [discovery.Freshness], safe for
+// concurrent use. Make one with [New] or [Shared].
 type Source struct {
 	config Config
 	hub    *hub
@@ -27,6 +27,7 @@ var (
 	_ discovery.Source    = (*Source)(nil)
 	_ discovery.Registrar = (*Source)(nil)
 	_ discovery.Explainer = (*Source)(nil)
+	_ discovery.Freshness = (*Source)(nil)
 )
 
 var errClosed = errors.New("discovery/consul: the source is closed")
@@ -73,6 +74,21 @@ func (s *Source) Watch(ctx context.Context, q discovery.Query, update func(disco
 	}
 	defer s.hub.release(w)
 	return w.serve(ctx, s.closed, update)
+}
+
+// Answered implements [discovery.Freshness]. While nothing changes the agent answers
+// once in each [Config.WaitTime].
+func (s *Source) Answered(q discovery.Query) (at time.Time, ok bool) {
+	q, err := s.hub.agent.normalize(q)
+	if err != nil {
+		return time.Time{}, false
+	}
+	w := s.hub.find(q)
+	if w == nil {
+		return time.Time{}, false
+	}
+	at = w.lastAnswer()
+	return at, !at.IsZero()
 }
 
 // Close ends all watches, whose Watch calls then return an error, and the heart-beats
@@ -149,6 +165,13 @@ func (h *hub) acquire(q discovery.Query) (*watch, error) {
 	}
 	w.users++
 	return w, nil
+}
+
+// find returns the watch of q, or nil.
+func (h *hub) find(q discovery.Query) *watch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.watches[queryKey(q)]
 }
 
 // release ends the watch with its last user: at once and awaited, or after the linger.

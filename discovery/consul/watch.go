@@ -26,12 +26,13 @@ type watch struct {
 	users  int
 	linger *time.Timer
 
-	mu      sync.Mutex
-	latest  discovery.Snapshot
-	good    discovery.Snapshot // the latest without Err
-	seq     uint64             // of latest; 0: none yet
-	goodSeq uint64             // of good; 0: none yet
-	changed chan struct{}      // closed at the next publish
+	mu       sync.Mutex
+	latest   discovery.Snapshot
+	good     discovery.Snapshot // the latest without Err
+	seq      uint64             // of latest; 0: none yet
+	goodSeq  uint64             // of good; 0: none yet
+	answered time.Time          // the last answer, also one that changed nothing
+	changed  chan struct{}      // closed at the next publish
 }
 
 // burst of returns before the rate limit applies, so that a single change, and the
@@ -85,6 +86,9 @@ func (w *watch) run(ctx context.Context) {
 func (w *watch) publish(s discovery.Snapshot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if s.Err == nil {
+		w.answered = time.Now()
+	}
 	if w.seq > 0 && sameSnapshot(w.latest, s) {
 		return
 	}
@@ -95,6 +99,13 @@ func (w *watch) publish(s discovery.Snapshot) {
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+// lastAnswer returns when the agent last answered; zero means never.
+func (w *watch) lastAnswer() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.answered
 }
 
 // serve hands snapshots to one user until ctx or closed ends.

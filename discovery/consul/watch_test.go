@@ -349,3 +349,48 @@ func TestSharedLingers(t *testing.T) {
 		}
 	})
 }
+
+// What is quiet is told from what nobody answers for: each answer counts, an error does not.
+func TestAnswered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRegistry(10, up("a", "10.0.0.1"))
+		f := newFakeAgent(t, r.ServeHTTP)
+		s := f.source(Config{})
+		age := func() time.Duration {
+			synctest.Wait()
+			at, ok := s.Answered(discovery.Query{Service: "web/"})
+			if !ok {
+				return -1
+			}
+			return time.Since(at)
+		}
+		if got := age(); got != -1 {
+			t.Errorf("before the first watch: %v", got)
+		}
+		v := see(s, web)
+		if got := age(); got != 0 {
+			t.Errorf("after the first answer: %v", got)
+		}
+		time.Sleep(59 * time.Second)
+		if got := age(); got != 59*time.Second {
+			t.Errorf("while nothing changes: %v", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := age(); got != time.Second {
+			t.Errorf("after an answer without a change: %v", got)
+		}
+		f.handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) })
+		time.Sleep(10 * time.Minute)
+		if got := age(); got < 9*time.Minute {
+			t.Errorf("after ten minutes of errors: %v", got)
+		}
+		v.cancel()
+		<-v.ended
+		if got := age(); got != -1 {
+			t.Errorf("after the last user left: %v", got)
+		}
+		if _, ok := s.Answered(discovery.Query{}); ok {
+			t.Error("a query that cannot work has an answer")
+		}
+	})
+}
