@@ -133,15 +133,25 @@ type ServiceBreakerChanged struct {
 // SourceDegraded: the source has no answer, or one that is doubted. What it last
 // knew goes on serving.
 type SourceDegraded struct {
-	Service string
-	Err     error
-	Known   int // instances that go on serving
+	Service    string
+	Datacenter string // empty: the one that the source asks by itself
+	Err        error
+	Known      int // instances that go on serving
 }
 
 // SourceRecovered: the source answers again and is believed.
 type SourceRecovered struct {
-	Service string
-	After   time.Duration // since SourceDegraded
+	Service    string
+	Datacenter string
+	After      time.Duration // since SourceDegraded
+}
+
+// SnapshotProblem: the snapshot on disk cannot be written, or could not be used when it
+// was needed. It is told once, until something else is wrong with it.
+type SnapshotProblem struct {
+	Service    string
+	Datacenter string
+	Err        error
 }
 
 // RegistrationDegraded: a server's own registration cannot be kept alive; unless that
@@ -175,6 +185,7 @@ func (CallRejected) event()          {}
 func (ServiceBreakerChanged) event() {}
 func (SourceDegraded) event()        {}
 func (SourceRecovered) event()       {}
+func (SnapshotProblem) event()       {}
 func (RegistrationDegraded) event()  {}
 func (RegistrationRecovered) event() {}
 func (ConfigWarning) event()         {}

@@ -138,10 +138,13 @@ func describe(e Event) *line {
 			level = slog.LevelError
 		}
 		return newLine(level, "source_degraded", "source has no sure answer", e.Service).
-			err("error", e.Err).num("known", e.Known)
+			str("datacenter", e.Datacenter).err("error", e.Err).num("known", e.Known)
 	case SourceRecovered:
 		return newLine(slog.LevelInfo, "source_recovered", "source answers again", e.Service).
-			add(slog.Duration("after", e.After))
+			str("datacenter", e.Datacenter).add(slog.Duration("after", e.After))
+	case SnapshotProblem:
+		return newLine(slog.LevelWarn, "snapshot_problem", "snapshot on disk has a problem", e.Service).
+			str("datacenter", e.Datacenter).err("error", e.Err)
 	case RegistrationDegraded:
 		return newLine(slog.LevelError, "registration_degraded", "registration cannot be kept alive", e.Service).
 			str("instance", e.Instance).err("error", e.Err)
@@ -175,19 +178,21 @@ type (
 )
 
 // LogValue implements [slog.LogValuer].
-func (m masked) LogValue() slog.Value { return slog.StringValue(mask(string(m))) }
+func (m masked) LogValue() slog.Value { return slog.StringValue(Mask(string(m))) }
 
 // LogValue implements [slog.LogValuer].
-func (m maskedError) LogValue() slog.Value { return slog.StringValue(mask(m.Error())) }
+func (m maskedError) LogValue() slog.Value { return slog.StringValue(Mask(m.Error())) }
 
 var (
 	credentials = regexp.MustCompile(`://[^/\s"'@]+@`)
 	secrets     = regexp.MustCompile(`(?i)((?:token|password|passwd|secret|api_?key|authorization)["']?\s*[=:]\s*["']?(?:bearer\s+)?)[^\s&"',;]+`)
 )
 
-// mask hides what looks like a secret, and cuts what is left. The other way round half
-// a secret could remain that no longer looks like one.
-func mask(text string) string {
+// Mask makes a text of unknown origin, an error's for example, fit for a log: what looks
+// like a token or a password becomes ***, and what is left is cut at 500 bytes. Slog does
+// it by itself; it is here for handlers of your own.
+func Mask(text string) string {
+	// In this order: half a secret would no longer look like one.
 	text = credentials.ReplaceAllString(text, "://***@")
 	text = secrets.ReplaceAllString(text, "$1***")
 	if len(text) > slogText {
