@@ -1,39 +1,44 @@
 package e2e
 
 import (
-	"context"
+	"cmp"
 	"fmt"
-	"os"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/surecall/surecall"
-	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/internal/consultest"
 )
 
 const service = "orders"
 
-// cluster is a Consul agent, servers, a client with default options, and a load on it.
+// cluster is a Consul agent, servers, clients with default options, and a load on them.
 type cluster struct {
-	agent   *consultest.Agent
+	setup
 	dir     string
 	servers []*server // in the order of their start
 	seen    []*server // every one there ever was, for the sums
 	lives   int
-	client  *surecall.Client
-	retried atomic.Int64 // attempts, as the client tells
+	callers []*caller
+	zero    time.Time        // of the loads' times
+	client  *surecall.Client // of the first caller
+	load    *load            // of the first caller
 	control *control
-	load    *load
 }
 
 // setup says how a cluster differs from five plain servers on an agent that keeps
-// nothing.
+// nothing, and one client with no options on the same agent.
 type setup struct {
-	servers int              // default 5
-	keep    bool             // the agent keeps its data
-	flags   map[int][]string // further flags of the n-th server
+	agent   *consultest.Agent // of the servers; default a new one
+	keep    bool              // the new agent keeps its data
+	servers int               // default 5; -1 means none
+	flags   map[int][]string  // further flags of the n-th server
+	via     string            // host:port where the client finds Consul; default the agent
+	query   string            // of the client's target, from the question mark on
+	token   string            // ACL token of the servers
+	options []surecall.Option // of the client, for tests that are about one
+	idle    bool              // the load is started by the test, with begin
 }
 
 // newCluster starts everything and returns when every instance is eligible and the load
@@ -41,50 +46,34 @@ type setup struct {
 func newCluster(t *testing.T, s setup) *cluster {
 	t.Helper()
 	needBinaries(t)
-	if s.servers == 0 {
-		s.servers = 5
+	c := &cluster{setup: s, dir: t.TempDir()}
+	if c.agent == nil {
+		var err error
+		if c.agent, err = consultest.New(binaries.consul, c.dir, consultest.Options{Keep: s.keep}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.agent.Stop)
 	}
-	c := &cluster{dir: t.TempDir()}
-	var err error
-	if c.agent, err = consultest.New(binaries.consul, c.dir, consultest.Options{Keep: s.keep}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.agent.Stop)
-	for n := range s.servers {
+	for n := range max(0, cmp.Or(s.servers, 5)) {
 		c.add(t, spec{id: fmt.Sprintf("orders-%d", n+1), flags: s.flags[n+1]})
 	}
-
-	target := "consul://" + c.agent.Addr + "/" + service
-	t.Logf("client: surecall.NewClient(%q, surecall.WithInsecure(), and a handler that counts retries); nothing else is set", target)
-	told := os.Getenv("E2E_EVENTS") == "1" // to find out why a scenario fails
-	count := func(e event.Event) {
-		if _, ok := e.(event.AttemptRetried); ok {
-			c.retried.Add(1)
-		}
-		if told {
-			t.Logf("%s %T %+v", time.Now().Format("05.000"), e, e)
-		}
+	if !s.idle {
+		c.begin(t)
 	}
-	if c.client, err = surecall.NewClient(target, surecall.WithInsecure(), surecall.WithEvents(count)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.client.Close(); err != nil {
-			t.Errorf("close the client: %v", err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	if err := c.client.WaitReady(ctx); err != nil {
-		t.Fatalf("the client is not ready: %v", err)
-	}
-	for _, srv := range c.servers {
-		c.awaitEligible(t, srv, startTimeout)
-	}
-	c.control = newControl(t, c.servers)
-	c.load = startLoad(t, c.client, rate, "")
-	time.Sleep(time.Second)
 	return c
+}
+
+// begin adds the first client, and starts its load when every instance is eligible.
+func (c *cluster) begin(t *testing.T) {
+	t.Helper()
+	first := c.newCaller(t, c.options...)
+	c.client = first.client
+	first.await(t)
+	c.zero = time.Now()
+	c.control = newControl(t, c.servers, c.zero)
+	first.run(t, rate)
+	c.load = first.load
+	time.Sleep(time.Second)
 }
 
 // add starts a further server.
@@ -107,71 +96,38 @@ func (c *cluster) restart(t *testing.T, n int) time.Duration {
 	return c.awaitEligible(t, c.servers[n], 10*time.Second)
 }
 
-// awaitEligible waits until the client holds the instance eligible, and returns how
-// long after it began to serve that was.
+// awaitEligible waits until the first client holds the instance eligible, and returns
+// how long after it began to serve that was.
 func (c *cluster) awaitEligible(t *testing.T, srv *server, timeout time.Duration) time.Duration {
 	t.Helper()
-	for {
-		for _, i := range c.client.Instances() {
-			if i.ID == srv.id && i.State == event.Eligible {
-				return time.Since(srv.servingAt)
-			}
-		}
-		if time.Since(srv.servingAt) > timeout {
-			t.Fatalf("%s is not eligible %v after it began to serve: %+v", srv.id, timeout, c.client.Instances())
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	return c.callers[0].awaitEligible(t, srv, timeout)
 }
 
-// finish ends the load and checks what holds in every scenario: no call failed, and
-// what the servers counted adds up with what the callers saw.
-func (c *cluster) finish(t *testing.T) outcome {
-	t.Helper()
-	c.load.stop()
-	seen := c.load.all()
-	t.Logf("surecall: %v", seen)
-	if n := len(seen.failed); n > 0 {
-		t.Errorf("%d of %d calls failed: want none", n, seen.issued)
+// between sums up what all callers saw of the calls that were due from..to: see sum.
+func (c *cluster) between(from, to time.Duration) outcome {
+	var calls []call
+	for _, one := range c.callers {
+		calls = append(calls, one.took()...)
 	}
-	c.addUp(t, seen)
-	c.control.report(t)
-	return seen
+	return sum(calls, from, to)
 }
 
-// addUp compares the callers' figures with the servers'.
-func (c *cluster) addUp(t *testing.T, seen outcome) {
-	t.Helper()
-	if seen.ok+len(seen.failed) != seen.issued {
-		t.Errorf("%d succeeded and %d failed of %d issued: want the sum", seen.ok, len(seen.failed), seen.issued)
+// retried is how many attempts the clients say they retried.
+func (c *cluster) retried(m method) int {
+	n := 0
+	for _, one := range c.callers {
+		n += int(one.retried[m].Load())
 	}
-	received, answered := 0, 0
-	for _, srv := range c.seen {
-		received += int(srv.counter.Received.Load())
-		answers := int(srv.counter.Answered.Load())
-		answered += answers
-		if got := seen.byInstance[srv.id]; got > answers {
-			t.Errorf("%s answered %d calls, callers say %d", srv.id, answers, got)
+	return n
+}
+
+// stop ends the loads and waits for the calls in flight.
+func (c *cluster) stop() {
+	var all sync.WaitGroup
+	for _, one := range c.callers {
+		if one.load != nil {
+			all.Go(one.load.stop)
 		}
 	}
-	if received+len(seen.failed) < seen.issued {
-		t.Errorf("servers received %d and %d failed, of %d issued: want at least as many", received, len(seen.failed), seen.issued)
-	}
-	t.Logf("servers: received %d, answered %d; callers: %d issued, %d answered, %d attempts retried; received beyond issued: %d",
-		received, answered, seen.issued, seen.ok, c.retried.Load(), received-seen.issued)
-}
-
-// exactly checks that nothing was received but the calls and the retries that the
-// client told of: nothing went wrong that would allow more. A retry is possible all the
-// same: on a machine that stands still for a tenth of a second, an attempt is overdue.
-func (c *cluster) exactly(t *testing.T, seen outcome) {
-	t.Helper()
-	received := 0
-	for _, srv := range c.seen {
-		received += int(srv.counter.Received.Load())
-	}
-	retried := int(c.retried.Load())
-	if received < seen.issued || received > seen.issued+retried {
-		t.Errorf("servers received %d of %d calls issued and %d attempts retried: want the sum", received, seen.issued, retried)
-	}
+	all.Wait()
 }

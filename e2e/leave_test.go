@@ -12,7 +12,7 @@ const settle = 3 * time.Second
 func TestNothingHappens(t *testing.T) {
 	c := newCluster(t, setup{})
 	time.Sleep(settle)
-	c.exactly(t, c.finish(t))
+	c.exactly(t, c.finish(t, allowed{}))
 }
 
 // inFlight makes calls last long enough for several to be in flight on each server
@@ -25,18 +25,30 @@ func inFlight(servers int) map[int][]string {
 	return flags
 }
 
+// lostWith is what may fail when servers of five are killed: orders and streams that they
+// had. Of each, a server has 2 and 8 at a time.
+func lostWith(servers int, at time.Duration) allowed {
+	return allowed{placed: 8 * servers, streams: 24 * servers, from: at, to: at + noticed}
+}
+
+// noticed is how long after the end of a server a call may still be sent to it: 10 ms,
+// and what a busy machine adds.
+const noticed = 100 * time.Millisecond
+
 func TestKillOne(t *testing.T) {
 	c := newCluster(t, setup{flags: inFlight(5)})
+	killed := c.load.now()
 	c.servers[0].kill()
 	time.Sleep(settle)
-	c.finish(t)
+	c.finish(t, lostWith(1, killed))
 }
 
 func TestKillTwoAtOnce(t *testing.T) {
 	c := newCluster(t, setup{flags: inFlight(5)})
+	killed := c.load.now()
 	killTogether(c.servers[0], c.servers[1])
 	time.Sleep(settle)
-	c.finish(t)
+	c.finish(t, lostWith(2, killed))
 }
 
 // A server that left Consul goes on serving: what shows that it was heard is that
@@ -47,7 +59,7 @@ func TestDeregistration(t *testing.T) {
 	c.quietWithin(t, c.servers[0], 500*time.Millisecond)
 	c.servers[0].leave(t)
 	time.Sleep(settle)
-	c.exactly(t, c.finish(t))
+	c.exactly(t, c.finish(t, allowed{}))
 }
 
 func TestCheckTurnsCritical(t *testing.T) {
@@ -57,7 +69,7 @@ func TestCheckTurnsCritical(t *testing.T) {
 	c.quietWithin(t, c.servers[0], 1500*time.Millisecond)
 	c.servers[0].post(t, "/health?state=passing")
 	c.busyWithin(t, c.servers[0], 3*time.Second)
-	c.exactly(t, c.finish(t))
+	c.exactly(t, c.finish(t, allowed{}))
 }
 
 func TestMaintenance(t *testing.T) {
@@ -67,7 +79,7 @@ func TestMaintenance(t *testing.T) {
 	c.quietWithin(t, c.servers[0], 500*time.Millisecond)
 	do(t, http.MethodPut, maintenance+"?enable=false")
 	c.busyWithin(t, c.servers[0], 2*time.Second)
-	c.exactly(t, c.finish(t))
+	c.exactly(t, c.finish(t, allowed{}))
 }
 
 func TestWeightChanges(t *testing.T) {
@@ -77,9 +89,9 @@ func TestWeightChanges(t *testing.T) {
 	from := c.load.now()
 	time.Sleep(settle)
 	to := c.load.now()
-	seen := c.finish(t)
+	seen := c.finish(t, allowed{})
 	c.exactly(t, seen)
-	after := c.load.between(from, to)
+	after := c.between(from, to)
 	// Its weight makes half of the fleet's; the choice by load shifts that, so the bar
 	// says only that the change from a fifth was heard.
 	share := float64(after.byInstance[c.servers[0].id]) / float64(after.issued)
@@ -93,9 +105,9 @@ func TestWeightChanges(t *testing.T) {
 func (c *cluster) quietWithin(t *testing.T, srv *server, d time.Duration) {
 	t.Helper()
 	time.Sleep(d)
-	before := srv.counter.Received.Load()
+	before := srv.counter.Received()
 	time.Sleep(time.Second)
-	if n := srv.counter.Received.Load() - before; n > 0 {
+	if n := srv.counter.Received() - before; n > 0 {
 		t.Errorf("%s received %d calls from %v on: want none", srv.id, n, d)
 	}
 }
@@ -103,9 +115,9 @@ func (c *cluster) quietWithin(t *testing.T, srv *server, d time.Duration) {
 // busyWithin checks that within d the instance gets calls again.
 func (c *cluster) busyWithin(t *testing.T, srv *server, d time.Duration) {
 	t.Helper()
-	before := srv.counter.Received.Load()
+	before := srv.counter.Received()
 	time.Sleep(d)
-	if srv.counter.Received.Load() == before {
+	if srv.counter.Received() == before {
 		t.Errorf("%s received no call within %v", srv.id, d)
 	}
 }

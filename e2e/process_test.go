@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +36,7 @@ type server struct {
 // spec is what a server is started with. A zero field means the program's default.
 type spec struct {
 	id      string
+	agent   string   // host:port of the agent that it registers with; empty means the cluster's
 	address string   // to serve at; empty means any free port
 	weight  int      // empty means 100, so that a weight can be lowered too
 	flags   []string // further ones
@@ -49,7 +51,7 @@ func (c *cluster) launch(t *testing.T, s spec) *server {
 		s.weight = 100
 	}
 	args := append([]string{
-		"-consul", c.agent.Addr, "-id", s.id, "-incarnation", fmt.Sprint(c.lives),
+		"-consul", cmp.Or(s.agent, c.agent.Addr), "-token", c.token, "-id", s.id, "-incarnation", fmt.Sprint(c.lives),
 		"-weight", fmt.Sprint(s.weight), "-counters", filepath.Join(c.dir, s.id+".count"),
 	}, s.flags...)
 	if s.address != "" {

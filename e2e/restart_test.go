@@ -14,7 +14,7 @@ func TestRollingRestartOnNewPorts(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 	}
 	time.Sleep(settle)
-	c.finish(t)
+	c.finish(t, allowed{})
 }
 
 func TestRollingRestartInPlace(t *testing.T) { rollingRestart(t, 5) }
@@ -36,7 +36,7 @@ func rollingRestart(t *testing.T, servers int) {
 			}
 			c.busyWithin(t, c.servers[n], time.Second)
 		}
-		c.finish(t)
+		c.finish(t, allowed{})
 		return miss
 	})
 }

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// ejectedWithin is how long after its stop a server under load may still get calls.
+const ejectedWithin = 500 * time.Millisecond
+
 // hang is how long a stopped process hangs: longer than any timeout that might end
 // it by accident.
 const hang = 10 * time.Second
@@ -15,16 +18,19 @@ func TestOneStopped(t *testing.T) {
 	const bar = 5
 	once(t, func(t *testing.T) (miss string) {
 		c := newCluster(t, setup{})
+		stopped := c.load.now()
 		c.servers[0].stop(t)
 		time.Sleep(hang)
 		c.servers[0].cont(t)
 		time.Sleep(settle)
-		seen := c.finish(t)
-		if plain := c.control.load.all(); len(plain.failed) == 0 {
+		// An order or a stream that it has must not be made again elsewhere. None is sent to it
+		// once it is ejected.
+		seen := c.finish(t, allowed{placed: 25, streams: 25, from: stopped, to: stopped + ejectedWithin})
+		if plain := c.control.seen(); len(plain.failed) == 0 {
 			t.Errorf("plain gRPC saw no failure in %d calls: the fault was not there", plain.issued)
 		}
-		if seen.slow > bar {
-			return fmt.Sprintf("%d calls above %v: want at most %d", seen.slow, slow, bar)
+		if n := seen.methods[get].slow; n > bar {
+			return fmt.Sprintf("%d idempotent calls above %v: want at most %d", n, slow, bar)
 		}
 		return ""
 	})
@@ -61,15 +67,15 @@ func allStopped(t *testing.T, servers int) {
 		time.Sleep(settle)
 		end := c.load.now()
 		c.load.stop()
-		c.addUp(t, c.load.all())
+		c.addUp(t, c.between(0, always))
 		c.control.report(t)
 
-		if before := c.load.between(0, stopped-slow); len(before.failed) > 0 {
+		if before := c.between(0, stopped-slow); len(before.failed) > before.broken {
 			t.Errorf("calls failed before anything was stopped: %v", before)
 		}
-		rejected := c.load.between(stopped+noticedWithin, back-deadline)
+		rejected := c.between(stopped+noticedWithin, back-deadline)
 		t.Logf("stopped: %v", rejected)
-		after := c.load.between(back+backWithin, end)
+		after := c.between(back+backWithin, end)
 		t.Logf("returned at %v; after: %v", round(back), after)
 
 		tooSlow, trials := c.slowRejections(stopped+noticedWithin, back-deadline)
@@ -95,7 +101,7 @@ func allStopped(t *testing.T, servers int) {
 // slowRejections counts the calls due from..to that did not end at once, and the most
 // that may be trials.
 func (c *cluster) slowRejections(from, to time.Duration) (n, trials int) {
-	for _, call := range c.load.calls {
+	for _, call := range c.load.took() {
 		if call.due >= from && call.due < to && call.latency() > rejectedWithin {
 			n++
 		}
@@ -106,7 +112,7 @@ func (c *cluster) slowRejections(from, to time.Duration) (n, trials int) {
 // firstSuccess returns how long after back the first call succeeded.
 func (c *cluster) firstSuccess(back time.Duration) time.Duration {
 	first := time.Hour
-	for _, call := range c.load.calls {
+	for _, call := range c.load.took() {
 		if call.err == nil && call.ended >= back {
 			first = min(first, call.ended-back)
 		}

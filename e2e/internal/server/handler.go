@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,37 +15,102 @@ import (
 	"github.com/surecall/surecall/examples/orders"
 )
 
-// controlID is the ID that the plain-gRPC control asks for; its calls are not counted.
+// controlID is what the plain-gRPC control asks for; its calls are not counted.
 const controlID = "control"
+
+// behaviour is how the handlers answer.
+type behaviour struct {
+	delay    time.Duration // of a unary call
+	stream   time.Duration // from a stream's first message to its end
+	messages int           // of a stream
+	fail     string        // "always" or "half" of the calls are answered UNAVAILABLE
+}
 
 type handler struct {
 	orders.UnimplementedOrdersServer
+	behaviour
 	id      string
-	delay   time.Duration
-	fail    string
 	counter *counter.Counter
 }
 
+// Get is idempotent.
 func (h *handler) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, error) {
+	return h.answer(ctx, &h.counter.Get, r.GetId(), func() *orders.Order {
+		return &orders.Order{Id: r.GetId(), ServedBy: h.id}
+	})
+}
+
+// Place is not: each item is noted, so that one placed twice shows.
+func (h *handler) Place(ctx context.Context, r *orders.PlaceRequest) (*orders.Order, error) {
+	if r.GetItem() != controlID {
+		n, err := strconv.Atoi(r.GetItem())
+		if err != nil || !h.counter.Place(n) {
+			return nil, status.Errorf(codes.InvalidArgument, "item %q: want a number below %d", r.GetItem(), counter.Items)
+		}
+	}
+	return h.answer(ctx, &h.counter.Placed, r.GetItem(), func() *orders.Order {
+		return &orders.Order{Item: r.GetItem(), ServedBy: h.id}
+	})
+}
+
+// answer is a unary call of both kinds.
+func (h *handler) answer(ctx context.Context, count *counter.Calls, id string, order func() *orders.Order) (*orders.Order, error) {
+	counted := id != controlID
+	n := int64(0)
+	if counted {
+		n = count.Received.Add(1)
+	}
+	if err := pause(ctx, h.delay); err != nil {
+		return nil, err
+	}
+	if h.fails(n) {
+		return nil, errTold
+	}
+	if counted {
+		count.Answered.Add(1)
+	}
+	return order(), nil
+}
+
+// Watch sends its messages evenly over its time, the first at once. Each says in Item
+// which of how many it is.
+func (h *handler) Watch(r *orders.GetRequest, stream grpc.ServerStreamingServer[orders.Order]) error {
 	counted := r.GetId() != controlID
 	n := int64(0)
 	if counted {
-		n = h.counter.Received.Add(1)
+		n = h.counter.Watch.Received.Add(1)
 	}
-	wait := time.NewTimer(h.delay)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-		return nil, status.FromContextError(ctx.Err()).Err()
+	if h.fails(n) {
+		return errTold
 	}
-	if h.fail == "always" || h.fail == "half" && n%2 == 0 {
-		return nil, status.Error(codes.Unavailable, "told to fail")
+	for m := range h.messages {
+		if err := stream.Send(&orders.Order{Id: r.GetId(), Item: fmt.Sprintf("%d/%d", m+1, h.messages), ServedBy: h.id}); err != nil {
+			return err
+		}
+		if err := pause(stream.Context(), h.stream/time.Duration(h.messages)); err != nil {
+			return err
+		}
 	}
 	if counted {
-		h.counter.Answered.Add(1)
+		h.counter.Watch.Answered.Add(1)
 	}
-	return &orders.Order{Id: r.GetId(), ServedBy: h.id}, nil
+	return nil
+}
+
+var errTold = status.Error(codes.Unavailable, "told to fail")
+
+func (h *handler) fails(n int64) bool { return h.fail == "always" || h.fail == "half" && n%2 == 0 }
+
+// pause waits for d or the end of ctx, and returns the error of that.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
 }
 
 // denyHealth and its twin stand for the authentication that many servers put in front of

@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/event"
+)
+
+// caller is a client and the load on it.
+type caller struct {
+	client  *surecall.Client
+	cluster *cluster
+	number  int
+	retried [methods]atomic.Int64 // attempts, as the client tells
+	load    *load
+}
+
+// newCaller makes a client, and prints what is set in it. The load is started with run.
+func (c *cluster) newCaller(t *testing.T, options ...surecall.Option) *caller {
+	t.Helper()
+	target := "consul://" + c.via + "/" + service + c.query
+	if c.via == "" {
+		target = "consul://" + c.agent.Addr + "/" + service + c.query
+	}
+	said := "nothing else is set"
+	if len(options) > 0 {
+		said = "and the options that the test is about"
+	}
+	t.Logf("client: surecall.NewClient(%q, surecall.WithInsecure(), and a handler that counts retries); %s", target, said)
+	one := &caller{cluster: c, number: len(c.callers)}
+	options = slices.Concat([]surecall.Option{surecall.WithInsecure(), surecall.WithEvents(one.handler(t))}, options)
+	var err error
+	if one.client, err = surecall.NewClient(target, options...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := one.client.Close(); err != nil {
+			t.Errorf("close the client: %v", err)
+		}
+	})
+	c.callers = append(c.callers, one)
+	return one
+}
+
+// handler counts retries. With E2E_EVENTS=1 it prints everything, to find out why a
+// scenario fails.
+func (o *caller) handler(t *testing.T) event.Handler {
+	told := os.Getenv("E2E_EVENTS") == "1"
+	of := map[string]method{"Get": get, "Place": place, "Watch": watch}
+	return func(e event.Event) {
+		if r, ok := e.(event.AttemptRetried); ok {
+			o.retried[of[path.Base(r.Method)]].Add(1)
+		}
+		if told {
+			t.Logf("%s %T %+v", time.Now().Format("05.000"), e, e)
+		}
+	}
+}
+
+// await waits until the client holds every server eligible.
+func (o *caller) await(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	if err := o.client.WaitReady(ctx); err != nil {
+		t.Fatalf("the client is not ready: %v", err)
+	}
+	for _, srv := range o.cluster.servers {
+		o.awaitEligible(t, srv, startTimeout)
+	}
+}
+
+// awaitEligible waits until the client holds the instance eligible, and returns how long
+// after it began to serve that was.
+func (o *caller) awaitEligible(t *testing.T, srv *server, timeout time.Duration) time.Duration {
+	t.Helper()
+	for {
+		for _, i := range o.client.Instances() {
+			if i.ID == srv.id && i.State == event.Eligible {
+				return time.Since(srv.servingAt)
+			}
+		}
+		if time.Since(srv.servingAt) > timeout {
+			t.Fatalf("%s is not eligible %v after it began to serve: %+v", srv.id, timeout, o.client.Instances())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// run starts the load.
+func (o *caller) run(t *testing.T, perSecond int) {
+	t.Helper()
+	o.load = startLoad(t, o.client, o.cluster.zero, perSecond, o.number)
+}
+
+// took returns the calls that have ended.
+func (o *caller) took() []call {
+	if o.load == nil {
+		return nil
+	}
+	return o.load.took()
+}
