@@ -190,7 +190,7 @@ func TestCheckPlain(t *testing.T) {
 	}
 	err := discovery.Query{
 		Accept: 9, Filter: "f", Port: "p", TaggedAddress: "t", Datacenter: "d",
-		Namespace: "n", Partition: "pa", Peer: "pe", Near: "ne",
+		Namespace: "n", Partition: "pa", Peer: "pe", Near: "ne", Prepared: "pr", Failover: []string{"f"},
 	}.CheckPlain()
 	if err == nil {
 		t.Fatal("no error")
@@ -198,6 +198,7 @@ func TestCheckPlain(t *testing.T) {
 	for _, want := range []string{
 		"Service is empty", "Accept 9: want 0 to 3", `Filter "f"`, `Port "p"`, `TaggedAddress "t"`,
 		`Datacenter "d"`, `Namespace "n"`, `Partition "pa"`, `Peer "pe"`, `Near "ne"`,
+		`Prepared "pr"`, `Failover ["f"]: want one query for each datacenter`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)

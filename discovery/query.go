@@ -19,6 +19,7 @@ func (q Query) CheckPlain() error {
 		errs = append(errs, fmt.Errorf("Accept %d: want 0 to %d", q.Accept, AcceptAny))
 	}
 	for _, f := range []struct{ name, value string }{
+		{"Prepared", q.Prepared},
 		{"Filter", q.Filter},
 		{"Port", q.Port},
 		{"TaggedAddress", q.TaggedAddress},
@@ -31,6 +32,9 @@ func (q Query) CheckPlain() error {
 		if f.value != "" {
 			errs = append(errs, fmt.Errorf("%s %q: this source has none", f.name, f.value))
 		}
+	}
+	if len(q.Failover) > 0 {
+		errs = append(errs, fmt.Errorf("Failover %q: want one query for each datacenter", q.Failover))
 	}
 	return errors.Join(errs...)
 }

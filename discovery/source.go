@@ -62,6 +62,9 @@ func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Instance, p.Wh
 type Query struct {
 	// Service is the name of the service. Required.
 	Service string
+	// Prepared names a query that is stored in the source (Consul: a prepared query, by
+	// its name or ID). It then says what to look for; Service only names the result.
+	Prepared string
 	// Tags must all be on an instance; case does not matter.
 	Tags []string
 	// Filter is an expression in the source's own language (Consul: bexpr).

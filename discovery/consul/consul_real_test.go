@@ -74,7 +74,7 @@ func TestRealConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		Refused:  []discovery.Query{{Service: "orders", Accept: 99}, {Service: "/"}},
+		Refused:  []discovery.Query{{Service: "orders", Accept: 99}, {Service: "/"}, {Service: "orders", Failover: []string{"us"}}},
 		Quiet:    true,
 		Deadline: 20 * time.Second,
 	})

@@ -72,7 +72,9 @@
 //	health             healthy: passing and warning (the default); fallbackToUnhealthy:
 //	                   those, else all but maintenance
 //	filter             a filter expression of Consul
-//	dc, ns, partition, peer, near
+//	dc                 a datacenter, or several with commas between: the others stand in for
+//	                   the first, in their order
+//	ns, partition, peer, near
 //	port, address      a named port, a tagged address
 //	wait, scheme       Config.WaitTime, Config.Scheme
 //	token, token-file  prefer the environment: targets end up in logs

@@ -23,10 +23,12 @@ import (
 //	Consul knows no service "orders" in datacenter "dc2"
 //	Consul hides the instances: the token may lack service:read or node:read
 //	Consul is unreachable: agent 127.0.0.1:8500: dial tcp 127.0.0.1:8500: connect: connection refused
+//
+// For a query that can never work it says why.
 func (s *Source) Explain(ctx context.Context, q discovery.Query) string {
 	q, err := s.hub.agent.normalize(q)
 	if err != nil {
-		return ""
+		return clause(err.Error())
 	}
 	ctx, cancel := bounded(ctx, writeTimeout)
 	defer cancel()

@@ -69,3 +69,22 @@ func TestExplainUnreachable(t *testing.T) {
 		}
 	})
 }
+
+// What a source cannot watch it cannot explain either, and both say why.
+func TestFailoverIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFakeAgent(t, newRegistry(10).ServeHTTP)
+		s := f.source(Config{})
+		q := discovery.Query{Service: "web", Datacenter: "eu", Failover: []string{"us"}}
+		const want = `Failover ["us"]: a source watches one datacenter at a time`
+		if err := s.Watch(t.Context(), q, nil); !strings.Contains(text(err), want) {
+			t.Errorf("Watch: %v", err)
+		}
+		if got := s.Explain(t.Context(), q); !strings.Contains(got, want) {
+			t.Errorf("Explain: %s", got)
+		}
+		if _, ok := s.Answered(q); ok || len(f.requests()) > 0 {
+			t.Error("it was asked for")
+		}
+	})
+}

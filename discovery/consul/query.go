@@ -28,6 +28,9 @@ func (e endpoint) normalize(q discovery.Query) (discovery.Query, error) {
 	if q.Accept > discovery.AcceptAny {
 		errs = append(errs, fmt.Errorf("discovery/consul: query: Accept %d: want at most %d", q.Accept, discovery.AcceptAny))
 	}
+	if len(q.Failover) > 0 {
+		errs = append(errs, fmt.Errorf("discovery/consul: query: Failover %q: a source watches one datacenter at a time: want one query for each", q.Failover))
+	}
 	tags := make([]string, 0, len(q.Tags))
 	for _, tag := range q.Tags {
 		if tag != "" {

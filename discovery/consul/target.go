@@ -47,7 +47,7 @@ var parameters = []parameter{
 	{"allow-stale", "a boolean", ignored(isBool)},
 	{"ca-file", "a path", field(func(t *target) *string { return &t.config.TLS.CAFile })},
 	{"cert-file", "a path", field(func(t *target) *string { return &t.config.TLS.CertFile })},
-	{"dc", "a datacenter", field(func(t *target) *string { return &t.query.Datacenter })},
+	{"dc", "datacenters with commas between, each once, first the one to use first", setDatacenters},
 	{"filter", "a filter expression", field(func(t *target) *string { return &t.query.Filter })},
 	{"health", "healthy or fallbackToUnhealthy", setHealth},
 	{"healthy", "a boolean", setHealthy},
@@ -112,6 +112,9 @@ func ParseTarget(u *url.URL) (Config, discovery.Query, error) {
 			fail("%w", err)
 		}
 	}
+	if t.query.Peer != "" && len(t.query.Failover) > 0 {
+		fail("dc names %d datacenters and peer %q is given too: want one of them", 1+len(t.query.Failover), t.query.Peer)
+	}
 	if err := t.config.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -159,6 +162,23 @@ func setTags(t *target, v string) error {
 		if err := setTag(t, strings.TrimSpace(tag)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// setDatacenters reads the datacenter to use and those to turn to in its place.
+func setDatacenters(t *target, v string) error {
+	var all []string
+	for dc := range strings.SplitSeq(v, ",") {
+		dc = strings.TrimSpace(dc)
+		if dc == "" || slices.ContainsFunc(all, func(seen string) bool { return strings.EqualFold(seen, dc) }) {
+			return errValue
+		}
+		all = append(all, dc)
+	}
+	t.query.Datacenter, t.query.Failover = all[0], all[1:]
+	if len(all) == 1 {
+		t.query.Failover = nil
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ func TestParseTarget(t *testing.T) {
 		{"consul:///orders?health=fallbackToUnhealthy", Config{}, discovery.Query{Service: "orders", Accept: discovery.AcceptPrefer}},
 		{"consul:///orders?dc=eu&ns=n&partition=p&peer=q&near=_agent&port=grpc&address=wan", Config{}, discovery.Query{
 			Service: "orders", Datacenter: "eu", Namespace: "n", Partition: "p", Peer: "q", Near: "_agent", Port: "grpc", TaggedAddress: "wan"}},
+		{"consul:///orders?dc=eu,us,%20ap", Config{}, discovery.Query{Service: "orders", Datacenter: "eu", Failover: []string{"us", "ap"}}},
 		{"consul:///orders?wait=30s&scheme=https&token=s&insecure=true&server-name=x&filter=a%3D%3Db", Config{
 			WaitTime: 30 * time.Second, Scheme: "https", Token: "s", TLS: api.TLSConfig{Address: "x", InsecureSkipVerify: true},
 		}, discovery.Query{Service: "orders", Filter: "a==b"}},
@@ -62,6 +63,10 @@ func TestParseTargetErrors(t *testing.T) {
 		{"consul:///orders?health=healthy&healthy=true", []string{"health is given too"}},
 		{"consul:///orders?near=a&Near=b", []string{"near is given 2 times"}},
 		{"consul:///orders?dc=", []string{`dc ""`}},
+		{"consul:///orders?dc=eu,", []string{`dc "eu,"`, "each once"}},
+		{"consul:///orders?dc=eu,us,EU", []string{`dc "eu,us,EU"`, "each once"}},
+		{"consul:///orders?dc=eu&dc=us", []string{"dc is given 2 times"}},
+		{"consul:///orders?dc=eu,us&peer=p", []string{"dc names 2 datacenters", `peer "p"`}},
 		{"consul:///orders?a;b", []string{"key=value"}},
 		{"consul://h:99999/orders", []string{"99999"}},
 	}
