@@ -15,9 +15,10 @@
 //	Error  ServiceBreakerChanged to open, SourceDegraded with nothing known,
 //	       RegistrationDegraded
 //	Warn   CallRejected, RetryDenied, SourceDegraded, InstanceProblem, ConfigWarning,
-//	       InstanceChanged to ejected, overruled or failed
+//	       InstanceChanged to ejected, overruled or failed,
+//	       LifecycleStep that did not end as it should
 //	Info   InstanceAdded, InstanceRemoved, InstanceChanged to eligible or absent,
 //	       AttemptRetried, SourceRecovered, RegistrationRecovered,
-//	       ServiceBreakerChanged to closed
+//	       ServiceBreakerChanged to closed, LifecycleStep
 //	Debug  InstanceChanged to connecting
 package event

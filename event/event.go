@@ -169,6 +169,14 @@ type RegistrationRecovered struct {
 	After    time.Duration // since RegistrationDegraded
 }
 
+// LifecycleStep: a server has done one step of its start or of its leaving.
+type LifecycleStep struct {
+	Service string
+	Step    string // as the log of package lifecycle names it
+	Took    time.Duration
+	Err     error // what kept the step from ending as it should; nil if nothing did
+}
+
 // ConfigWarning: the configuration is valid but is likely not what was meant.
 type ConfigWarning struct {
 	Service string
@@ -188,4 +196,5 @@ func (SourceRecovered) event()       {}
 func (SnapshotProblem) event()       {}
 func (RegistrationDegraded) event()  {}
 func (RegistrationRecovered) event() {}
+func (LifecycleStep) event()         {}
 func (ConfigWarning) event()         {}

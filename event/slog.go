@@ -151,6 +151,13 @@ func describe(e Event) *line {
 	case RegistrationRecovered:
 		return newLine(slog.LevelInfo, "registration_recovered", "registration is kept alive again", e.Service).
 			str("instance", e.Instance).add(slog.Duration("after", e.After))
+	case LifecycleStep:
+		level := slog.LevelInfo
+		if e.Err != nil {
+			level = slog.LevelWarn
+		}
+		return newLine(level, "lifecycle_step", "step of a server's life", e.Service).
+			str("step", e.Step).add(slog.Duration("took", e.Took)).err("error", e.Err)
 	case ConfigWarning:
 		return newLine(slog.LevelWarn, "config_warning", "configuration is likely not what was meant", e.Service).
 			free("what", e.What)

@@ -61,6 +61,7 @@ var all = []event.Event{
 	event.SnapshotProblem{Service: "orders", Datacenter: "eu", Err: errors.New("e")},
 	event.RegistrationDegraded{Service: "orders", Instance: "a", Err: errors.New("e")},
 	event.RegistrationRecovered{Service: "orders", Instance: "a", After: time.Second},
+	event.LifecycleStep{Service: "orders", Step: "deregister", Took: time.Second, Err: errors.New("e")},
 	event.ConfigWarning{Service: "orders", What: "w"},
 }
 
@@ -133,6 +134,8 @@ func TestSlogLevels(t *testing.T) {
 		{event.ServiceBreakerChanged{}, "INFO service breaker closed"},
 		{event.SourceDegraded{Known: 1}, "WARN source has no sure answer"},
 		{event.SourceDegraded{}, "ERROR source has no sure answer"},
+		{event.LifecycleStep{}, "INFO step of a server's life"},
+		{event.LifecycleStep{Err: errors.New("e")}, "WARN step of a server's life"},
 	} {
 		r := &record{level: slog.LevelDebug}
 		event.Slog(slog.New(r))(tc.event)
