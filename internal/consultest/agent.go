@@ -2,11 +2,8 @@ package consultest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +25,8 @@ type Options struct {
 	Config map[string]any
 	// Token is sent when waiting for the agent to be usable. Default none.
 	Token string
+
+	role role // in a cluster
 }
 
 // Agent is one running Consul agent. Its methods are not safe for concurrent use.
@@ -37,6 +36,7 @@ type Agent struct {
 
 	bin, dir string
 	options  Options
+	ports    ports
 	process  *os.Process
 	exited   chan struct{} // closed when the process is gone
 }
@@ -52,6 +52,9 @@ func New(bin, dir string, options Options) (*Agent, error) {
 	a := &Agent{bin: bin, dir: dir, options: options}
 	var err error
 	for range portRetries {
+		if err = a.reserve(); err != nil {
+			return nil, err
+		}
 		if err = a.configure(); err != nil {
 			return nil, err
 		}
@@ -70,6 +73,9 @@ func (a *Agent) Client() (*api.Client, error) {
 
 // Stop ends the agent. A second call does nothing.
 func (a *Agent) Stop() { a.Kill() }
+
+// Running tells whether the agent's process was started and not ended; a paused one runs.
+func (a *Agent) Running() bool { return a.process != nil }
 
 // Kill ends the agent without letting it say goodbye, and waits until it is gone.
 func (a *Agent) Kill() {
@@ -125,49 +131,18 @@ func (a *Agent) Restart(keepData bool) error {
 	return a.start()
 }
 
-// configure writes the configuration, with ports that are free now.
-func (a *Agent) configure() error {
-	ports, err := freePorts(4)
-	if err != nil {
-		return fmt.Errorf("consultest: free ports: %w", err)
-	}
-	a.Addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
-	config := map[string]any{
-		"node_name":                   fmt.Sprintf("agent-%d", ports[0]),
-		"bind_addr":                   "127.0.0.1",
-		"client_addr":                 "127.0.0.1",
-		"advertise_addr":              "127.0.0.1",
-		"disable_update_check":        true,
-		"disable_anonymous_signature": true,
-		"disable_host_node_id":        true,
-		"log_level":                   "warn",
-		"connect":                     map[string]any{"enabled": false},
-		"peering":                     map[string]any{"enabled": false},
-		"ports": map[string]any{
-			"http": ports[0], "grpc": ports[1], "server": ports[2], "serf_lan": ports[3],
-			"https": -1, "dns": -1, "grpc_tls": -1, "serf_wan": -1,
-		},
-	}
-	if a.options.Keep {
-		config["server"], config["bootstrap_expect"] = true, 1
-		config["data_dir"] = filepath.Join(a.dir, "data")
-		config["performance"] = map[string]any{"raft_multiplier": 1}
-	}
-	maps.Copy(config, a.options.Config)
-	text, err := json.Marshal(config)
-	if err != nil {
-		return fmt.Errorf("consultest: configuration: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(a.dir, "config.json"), text, 0o600); err != nil {
-		return fmt.Errorf("consultest: %w", err)
-	}
-	return nil
-}
-
 // start runs the process and waits until it is usable.
 func (a *Agent) start() error {
+	if err := a.launch(); err != nil {
+		return err
+	}
+	return a.await()
+}
+
+// launch runs the process.
+func (a *Agent) launch() error {
 	args := []string{"agent", "-config-file", filepath.Join(a.dir, "config.json")}
-	if !a.options.Keep {
+	if !a.options.Keep && a.options.role.kind == alone {
 		args = append(args, "-dev")
 	}
 	log, err := os.OpenFile(filepath.Join(a.dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -182,6 +157,11 @@ func (a *Agent) start() error {
 	if err := a.spawn(cmd); err != nil {
 		return fmt.Errorf("consultest: %w", err)
 	}
+	return nil
+}
+
+// await waits until the agent is usable.
+func (a *Agent) await() error {
 	if err := a.ready(); err != nil {
 		return fmt.Errorf("consultest: %w; its log ends:\n%s", err, a.LogTail())
 	}
@@ -245,18 +225,4 @@ func (a *Agent) LogTail() string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
-}
-
-// freePorts returns n ports that nothing listens on now.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // at the end, so that no port comes twice
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
 }

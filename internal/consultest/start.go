@@ -20,14 +20,7 @@ func Start(t testing.TB) *Agent {
 // StartWith is Start with options.
 func StartWith(t testing.TB, options Options) *Agent {
 	t.Helper()
-	bin := os.Getenv(BinEnv)
-	if bin == "" {
-		if os.Getenv(RequireEnv) == "1" {
-			t.Fatalf("%s is not set, and %s=1 asks for a real Consul", BinEnv, RequireEnv)
-		}
-		t.Skipf("NOT TESTED AGAINST A REAL CONSUL: set %s to a Consul binary", BinEnv)
-	}
-	a, err := New(bin, t.TempDir(), options)
+	a, err := New(binary(t), t.TempDir(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,4 +31,36 @@ func StartWith(t testing.TB, options Options) *Agent {
 		a.Stop()
 	})
 	return a
+}
+
+// StartClusters runs clusters for the test, WAN-joined if there are several, and ends
+// them with the test.
+func StartClusters(t testing.TB, options ...ClusterOptions) []*Cluster {
+	t.Helper()
+	clusters, err := NewClusters(binary(t), t.TempDir(), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, c := range clusters {
+			if t.Failed() {
+				t.Logf("the logs of %s end:\n%s", c.Datacenter, c.LogTails())
+			}
+			c.Stop()
+		}
+	})
+	return clusters
+}
+
+// binary returns the path of Consul, or skips the test.
+func binary(t testing.TB) string {
+	t.Helper()
+	bin := os.Getenv(BinEnv)
+	if bin == "" {
+		if os.Getenv(RequireEnv) == "1" {
+			t.Fatalf("%s is not set, and %s=1 asks for a real Consul", BinEnv, RequireEnv)
+		}
+		t.Skipf("NOT TESTED AGAINST A REAL CONSUL: set %s to a Consul binary", BinEnv)
+	}
+	return bin
 }
