@@ -13,6 +13,7 @@ type membership struct {
 	loss   Loss
 	listed map[string]discovery.Instance // by ID: what the source last listed
 	absent map[string]absentee           // by ID: missing, but not believed to be gone
+	stored map[string]discovery.Instance // by ID: from disk, until the source vouches for an answer
 	held   bool                          // the source has no answer that it vouches for
 }
 
@@ -22,11 +23,25 @@ type absentee struct {
 }
 
 func newMembership(l Loss) membership {
-	return membership{loss: l, listed: map[string]discovery.Instance{}, absent: map[string]absentee{}}
+	return membership{
+		loss:   l,
+		listed: map[string]discovery.Instance{},
+		absent: map[string]absentee{},
+		stored: map[string]discovery.Instance{},
+	}
 }
 
 // errLargeLoss is the doubt about a snapshot that the source itself does not doubt.
 var errLargeLoss = errors.New("more than half of the instances vanished in one snapshot")
+
+// restore takes the set of an earlier life, which is all there is.
+func (m *membership) restore(set []discovery.Instance) {
+	for _, i := range set {
+		if _, listed := m.listed[i.ID]; !listed {
+			m.stored[i.ID] = i
+		}
+	}
+}
 
 // apply takes a snapshot with an answer. It returns why the answer is not believed in
 // full, or nil.
@@ -35,6 +50,7 @@ func (m *membership) apply(s discovery.Snapshot, now time.Time) error {
 	for _, i := range s.Instances {
 		listed[i.ID] = i
 		delete(m.absent, i.ID)
+		delete(m.stored, i.ID)
 	}
 	known, missing := len(m.listed), []discovery.Instance(nil)
 	for id, i := range m.listed {
@@ -51,6 +67,8 @@ func (m *membership) apply(s discovery.Snapshot, now time.Time) error {
 				delete(m.absent, id)
 			}
 		}
+		stored := m.unstore(len(listed) == 0)
+		known, missing = known+len(stored), append(missing, stored...)
 	}
 	switch {
 	case m.held:
@@ -67,6 +85,23 @@ func (m *membership) apply(s discovery.Snapshot, now time.Time) error {
 		return s.Doubt
 	}
 	return m.doubt()
+}
+
+// unstore ends the use of what is from disk, at the first answer that the source vouches
+// for. An answer with somebody in it is believed as it is, however many of the stored it
+// lacks: for those only a file speaks, they may have been replaced by a deployment hours
+// ago, and by now their addresses may be another service's. An empty answer, though, is
+// what a registry says that came back without its data, which is when processes start
+// from disk. That is the loss of all of them, and it is doubted like one: unstore returns
+// those who are missing.
+func (m *membership) unstore(empty bool) (missing []discovery.Instance) {
+	if empty {
+		for _, i := range m.stored {
+			missing = append(missing, i)
+		}
+	}
+	clear(m.stored)
+	return missing
 }
 
 // doubt is the doubt about the last answer that the source does not doubt itself.
@@ -98,4 +133,4 @@ func (m *membership) expire(now time.Time) (next time.Time) {
 	return next
 }
 
-func (m *membership) size() int { return len(m.listed) + len(m.absent) }
+func (m *membership) size() int { return len(m.listed) + len(m.absent) + len(m.stored) }
