@@ -41,5 +41,5 @@ func ExampleHandler() {
 	// 200 live
 	// 503 not ready: draining
 	// 200 {"unary":0,"streams":1,"draining":true}
-	// 405 GET /offline: want POST (the option GetOffline of lifecycle.Config's admin endpoint allows GET)
+	// 405 GET /offline: want POST (the option Admin.GetOffline of lifecycle.Config allows GET)
 }

@@ -114,7 +114,7 @@ func (e *endpoint) refuseMethod(w http.ResponseWriter, r *http.Request, found *r
 	w.Header().Set("Allow", allow)
 	hint := ""
 	if found.path == "/offline" && r.Method == http.MethodGet {
-		hint = " (the option GetOffline of lifecycle.Config's admin endpoint allows GET)"
+		hint = " (the option Admin.GetOffline of lifecycle.Config allows GET)"
 	}
 	refuse(w, http.StatusMethodNotAllowed, "%s %s: want %s%s", r.Method, found.path, allow, hint)
 }
