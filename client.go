@@ -15,6 +15,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/resolver"
 	"github.com/surecall/surecall/retry"
 )
 
@@ -109,6 +110,8 @@ type core struct {
 	fleet   *balancer.Fleet
 	state   atomic.Pointer[policies]
 	alarms  alarms
+	source  resolver.Monitor // shown by Client.Source
+	sourced bool             // the source is ours, and not one of gRPC's own resolvers
 	mu      sync.Mutex // one update at a time
 }
 
@@ -124,10 +127,10 @@ type policies struct {
 func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	s, err := newSettings(opts)
 	t, targetErr := parseTarget(text, s.source)
-	if err = errors.Join(targetErr, err); err != nil {
+	if err = errors.Join(targetErr, err, s.checkSource(t)); err != nil {
 		return nil, nil, nil, err
 	}
-	c := &core{service: t.service}
+	c := &core{service: t.service, sourced: t.open != nil}
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)

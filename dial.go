@@ -49,7 +49,7 @@ func (c *core) dialOptions(t *target, s *settings) []grpc.DialOption {
 	if t.open != nil {
 		opts = append(opts, grpc.WithResolvers(resolver.NewBuilder(resolver.Config{
 			Scheme: strings.SplitN(t.dial, ":", 2)[0], Authority: t.authority,
-			Open: t.open, Query: t.query, Loss: s.loss, Events: c.emit,
+			Open: t.open, Query: t.query, Loss: s.loss, Snapshots: s.snapshots, Events: c.emit, Monitor: &c.source,
 		})))
 	}
 	switch {

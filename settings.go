@@ -27,6 +27,7 @@ type settings struct {
 	credentials credentials.TransportCredentials
 	source      discovery.Source
 	loss        resolver.Loss
+	snapshots   resolver.Snapshots
 	dialer      func(context.Context, string) (net.Conn, error)
 	dial        []grpc.DialOption
 	idle        time.Duration
@@ -94,6 +95,7 @@ func newSettings(opts []Option) (*settings, error) {
 		s.fail(errors.New("surecall: no transport security chosen: want WithTransportCredentials(c) with a c that is not nil, or WithInsecure()"))
 	}
 	s.fail(checkDialOptions(s.dial))
+	s.fail(s.snapshots.Validate())
 	return s, errors.Join(s.errs...)
 }
 
