@@ -36,7 +36,8 @@ type Registration struct {
 	// GRPC, if set, makes the registry itself call grpc.health.v1.Health/Check.
 	GRPC *GRPCCheck
 	// Health is asked before each heart-beat for the health to report and a short note
-	// on why; nil always reports Passing. It must return within TTL/3.
+	// on why; nil always reports Passing. It is called by one goroutine at a time and must
+	// return within TTL/3, when its context ends; one that does not counts as Critical.
 	Health func(context.Context) (Health, string)
 	// WarningWeight is the weight while the health is Warning. 0 means Weight.
 	WarningWeight int

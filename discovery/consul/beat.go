@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/time/rate"
 
 	"github.com/surecall/surecall/discovery"
 )
@@ -17,37 +18,88 @@ const (
 	renewalGRPC = 30 * time.Second // no heart-beat would notice the loss
 )
 
+// A heart-beat that failed is tried again within a second, so that a registration is back
+// within two of its agent's return; at random within it, so that those of a fleet do not
+// come back in one instant. An agent that goes on refusing is asked less and less often;
+// the first refusals may be those of one that has just started and knows no token yet.
+const (
+	retryMax      = time.Second
+	quickRefusals = 3
+	earlyBeats    = 2 // because of broken connections, until another period has passed
+)
+
 // run is the heart-beat.
 func (l *lease) run() {
 	defer close(l.done)
+	defer l.checkup.wait()
 	var trouble outage
-	next := l.rhythm(nil, 0)
-	for pause(l.alive, next) {
+	early := rate.NewLimiter(rate.Every(l.period()), earlyBeats)
+	next := l.rhythm(nil, trouble)
+	for l.rest(next, early) {
 		err := l.beat()
 		if l.alive.Err() != nil {
 			return
 		}
 		if err != nil {
 			trouble.begin(l, err)
+			l.unbroken() // the error has told
 		} else {
 			trouble.end(l)
 		}
-		next = l.rhythm(err, trouble.failures)
+		next = l.rhythm(err, trouble)
 	}
 }
 
 // rhythm returns the pause after a heart-beat: up to a tenth short of the period, so
-// that the instances of a fleet spread out; after an error, a back-off within it.
-func (l *lease) rhythm(err error, failures int) time.Duration {
-	period := l.period()
+// that the instances of a fleet spread out; after an error, a back-off.
+func (l *lease) rhythm(err error, trouble outage) time.Duration {
 	switch {
 	case err == nil:
-	case permanent(err):
-		return backoff(failures, true, backoffMax, rand.Float64)
+		period := l.period()
+		return period - time.Duration(rand.Float64()*float64(period)/10)
+	case trouble.refusals > quickRefusals:
+		return backoff(trouble.refusals-quickRefusals, true, backoffMax, rand.Float64)
 	default:
-		return backoff(failures, false, period, rand.Float64)
+		return backoff(trouble.failures, false, min(retryMax, l.period()), rand.Float64)
 	}
-	return period - time.Duration(rand.Float64()*float64(period)/10)
+}
+
+// rest waits for d and reports whether the lease is still alive. It waits for a second at
+// most if the connection breaks: the agent may have restarted and know nothing. One that
+// breaks each time costs no more than early allows.
+func (l *lease) rest(d time.Duration, early *rate.Limiter) bool {
+	due := time.Now().Add(d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-l.alive.Done():
+			return false
+		case <-l.broken:
+			if early.Allow() {
+				soon := time.Duration(rand.Float64() * float64(retryMax))
+				return pause(l.alive, min(soon, time.Until(due)))
+			}
+		}
+	}
+}
+
+// broke notes that the connection to the agent has ended.
+func (l *lease) broke() {
+	select {
+	case l.broken <- struct{}{}:
+	default:
+	}
+}
+
+// unbroken forgets that it has.
+func (l *lease) unbroken() {
+	select {
+	case <-l.broken:
+	default:
+	}
 }
 
 // period is the time between heart-beats.
@@ -61,7 +113,7 @@ func (l *lease) period() time.Duration {
 // beat sends one heart-beat, and registers anew when the last registration is old or
 // may be lost.
 func (l *lease) beat() error {
-	h, note := l.ask(l.alive)
+	h, note := l.checkup.ask(l.alive)
 	select {
 	case <-l.turn:
 	case <-l.alive.Done():
@@ -84,16 +136,6 @@ func (l *lease) beat() error {
 		}
 	}
 	return l.write(ctx, l.reg, h, note)
-}
-
-// ask returns the health to report and why.
-func (l *lease) ask(ctx context.Context) (discovery.Health, string) {
-	if l.health == nil || l.grpc {
-		return discovery.Passing, ""
-	}
-	ctx, cancel := context.WithTimeout(ctx, l.ttl/3)
-	defer cancel()
-	return l.health(ctx)
 }
 
 // write registers r and reports its health at once: registering again does not heal a

@@ -149,12 +149,13 @@ func bounded(ctx context.Context, timeout time.Duration) (context.Context, conte
 }
 
 // pinned returns a client with a connection of its own, that stays with the agent it
-// reaches first. One caller at a time keeps it at one connection.
-func (a *agent) pinned(dial dialFunc, patience time.Duration) (*agent, error) {
+// reaches first. One caller at a time keeps it at one connection. broke is called when
+// one has ended.
+func (a *agent) pinned(dial dialFunc, patience time.Duration, broke func()) (*agent, error) {
 	if dial == nil {
 		dial = networkDial
 	}
-	own, err := newAgent(a.endpoint, (&pin{dial: dial, patience: patience}).DialContext)
+	own, err := newAgent(a.endpoint, (&pin{dial: dial, patience: patience, broke: broke}).DialContext)
 	if err != nil {
 		return nil, err
 	}

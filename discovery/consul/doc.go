@@ -53,7 +53,20 @@
 //
 // A registration has a TTL check that is heart-beaten each TTL/3, or a gRPC check that
 // Consul makes. If the agent lost it, it is made again at once; it is made again every
-// minute in any case, which watchers do not notice. Errors are retried for ever.
+// minute in any case, which watchers do not notice. Errors are retried for ever:
+//
+//	first registration                 at once, no jitter
+//	after an error                     within 1 s (TTL/3 if that is less), full jitter
+//	after 3 refusals (400 to 404)      5 s, growing to 30 s, full jitter
+//	the connection to the agent broke  within 1 s, jittered; at most once more per TTL/3
+//	each attempt                       given up after 3 s
+//
+// So a registration is there again within two seconds of its agent's return, and those of
+// a fleet do not come back in one instant.
+//
+// Registration.Health is asked before each heart-beat, one call at a time. While a call has
+// not returned within TTL/3, the heart-beat reports critical, with a note that says so:
+// callers leave an instance that hangs before its TTL has run out.
 //
 // A registration lives in one agent. Heart-beats go over one connection, and to the
 // address that it first reached, so a name with several addresses does no harm. A load

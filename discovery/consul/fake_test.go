@@ -27,6 +27,7 @@ type fakeAgent struct {
 	handler http.HandlerFunc
 	seen    []request
 	dialled []string
+	pipes   []net.Conn      // the agent's ends of all connections
 	refuse  map[string]bool // addresses that cannot be dialled
 	remote  net.Addr        // what connections say they lead to
 }
@@ -82,10 +83,23 @@ func (f *fakeAgent) dial(ctx context.Context, _, address string) (net.Conn, erro
 	ours, theirs := net.Pipe()
 	select {
 	case f.conns <- theirs:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.pipes = append(f.pipes, theirs)
 		return remoteConn{ours, remote}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// cut ends all connections, as the end of the agent's process does.
+func (f *fakeAgent) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.pipes {
+		c.Close()
+	}
+	f.pipes = nil
 }
 
 type remoteConn struct {

@@ -54,7 +54,7 @@ type lease struct {
 	source  *Source
 	agent   *agent
 	events  event.Handler
-	health  func(context.Context) (discovery.Health, string)
+	checkup checkup // of the goroutine that registers, then of the heart-beat's
 	id      string
 	service string
 	ttl     time.Duration
@@ -66,6 +66,7 @@ type lease struct {
 	sever  context.CancelFunc
 	done   chan struct{} // closed when the heart-beat has ended
 	once   sync.Once     // the first Release
+	broken chan struct{} // of capacity 1: the connection to the agent has ended
 
 	turn chan struct{} // holds one token: whoever has it may write, and use what follows
 	reg  discovery.Registration
@@ -76,11 +77,15 @@ type lease struct {
 
 func newLease(s *Source, r discovery.Registration) (*lease, error) {
 	l := &lease{
-		source: s, events: s.config.Events, health: r.Health,
+		source: s, events: s.config.Events, broken: make(chan struct{}, 1),
 		id: r.Instance.ID, service: r.Instance.Service, ttl: r.TTL, grpc: r.GRPC != nil,
 		done: make(chan struct{}), turn: make(chan struct{}, 1), reg: r,
 	}
-	own, err := s.hub.agent.pinned(s.hub.dial, r.TTL)
+	l.checkup.within = r.TTL / 3
+	if !l.grpc {
+		l.checkup.health = r.Health
+	}
+	own, err := s.hub.agent.pinned(s.hub.dial, r.TTL, l.broke)
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +100,15 @@ func newLease(s *Source, r discovery.Registration) (*lease, error) {
 // heart-beaten comes back critical from a restart of its agent.
 func (l *lease) begin(ctx context.Context) error {
 	for n := 1; ; n++ {
-		h, note := l.ask(ctx)
+		h, note := l.checkup.ask(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("Health does not return: %w", ctx.Err())
+		}
 		err := l.write(ctx, l.reg, h, note)
 		if err == nil || permanent(err) {
 			return err
 		}
-		if !pause(ctx, backoff(n, false, time.Second, rand.Float64)) {
+		if !pause(ctx, backoff(n, false, retryMax, rand.Float64)) {
 			return err
 		}
 	}

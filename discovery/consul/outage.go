@@ -10,11 +10,16 @@ import (
 // and its end, once each.
 type outage struct {
 	since    time.Time
-	failures int
+	failures int // in a row
+	refusals int // in a row up to the last failure
 }
 
 func (o *outage) begin(l *lease, err error) {
 	o.failures++
+	o.refusals++
+	if !permanent(err) {
+		o.refusals = 0
+	}
 	if o.failures > 1 {
 		return
 	}
@@ -28,7 +33,7 @@ func (o *outage) end(l *lease) {
 	if o.failures == 0 {
 		return
 	}
-	o.failures = 0
+	o.failures, o.refusals = 0, 0
 	if l.events != nil {
 		l.events(event.RegistrationRecovered{
 			Service: l.service, Instance: l.id, After: time.Since(o.since),

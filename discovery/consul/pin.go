@@ -18,6 +18,7 @@ import (
 type pin struct {
 	dial     dialFunc
 	patience time.Duration
+	broke    func() // called once per connection, when it is closed, by either side
 
 	mu      sync.Mutex
 	address string    // of the agent; empty before the first connection
@@ -25,6 +26,14 @@ type pin struct {
 }
 
 func (p *pin) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := p.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &pinnedConn{Conn: conn, broke: sync.OnceFunc(p.broke)}, nil
+}
+
+func (p *pin) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock() // a lease has one connection at a time
 	if p.address != "" {
@@ -49,4 +58,16 @@ func (p *pin) DialContext(ctx context.Context, network, address string) (net.Con
 		p.address = remote.String()
 	}
 	return conn, nil
+}
+
+// pinnedConn tells when it is closed. The transport closes it as soon as it reads that
+// the agent has, also between two requests.
+type pinnedConn struct {
+	net.Conn
+	broke func()
+}
+
+func (c *pinnedConn) Close() error {
+	c.broke()
+	return c.Conn.Close()
 }
