@@ -37,7 +37,10 @@ func OfflineCommand(args []string, address string, progress io.Writer) (done boo
 	if len(args) == 0 || args[0] != "offline" {
 		return false, 0
 	}
-	c := offlineCommand{out: progress}
+	c := offlineCommand{
+		out:       progress,
+		transport: &http.Transport{DisableKeepAlives: true}, // and no proxy: it is this machine
+	}
 	if err := c.parse(args[1:], address); errors.Is(err, flag.ErrHelp) {
 		c.usage()
 		return true, exitDrained
@@ -68,9 +71,10 @@ const (
 )
 
 type offlineCommand struct {
-	out     io.Writer
-	address string
-	timeout time.Duration
+	out       io.Writer
+	transport http.RoundTripper
+	address   string
+	timeout   time.Duration
 }
 
 func (c *offlineCommand) parse(args []string, address string) error {
@@ -124,20 +128,19 @@ func (c *offlineCommand) say(format string, args ...any) {
 
 // run asks the server to leave and says what it waits for until it has left.
 func (c *offlineCommand) run() error {
-	transport := &http.Transport{DisableKeepAlives: true} // and no proxy: it is this machine
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 
 	c.say("asking the server at %s to drain", c.address)
 	start, answered := time.Now(), make(chan error, 1)
-	go func() { answered <- c.ask(ctx, transport, http.MethodPost, "/offline", new(admin.Left)) }()
+	go func() { answered <- c.ask(ctx, http.MethodPost, "/offline", new(admin.Left)) }()
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case err := <-answered:
 			if err != nil && ctx.Err() != nil {
-				return fmt.Errorf("not drained after %v; the drain goes on", c.timeout)
+				return fmt.Errorf("no answer after %v; a drain that has begun goes on", c.timeout)
 			}
 			if err != nil {
 				return err
@@ -145,21 +148,28 @@ func (c *offlineCommand) run() error {
 			c.say("drained in %v", time.Since(start).Round(time.Millisecond))
 			return nil
 		case <-tick.C:
-			var now admin.InFlight
-			if err := c.ask(ctx, transport, http.MethodGet, "/inflight", &now); err == nil {
-				c.say("in flight after %v: %d unary, %d streams", time.Since(start).Round(progressEvery), now.Unary, now.Streams)
-			}
+			c.sayInFlight(ctx, time.Since(start))
 		}
 	}
 }
 
+// sayInFlight says what the server waits for, if the server says so soon.
+func (c *offlineCommand) sayInFlight(ctx context.Context, waited time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, progressEvery)
+	defer cancel()
+	var now admin.InFlight
+	if err := c.ask(ctx, http.MethodGet, "/inflight", &now); err == nil {
+		c.say("in flight after %v: %d unary, %d streams", waited.Round(progressEvery), now.Unary, now.Streams)
+	}
+}
+
 // ask makes a request and decodes its answer.
-func (c *offlineCommand) ask(ctx context.Context, transport http.RoundTripper, method, path string, answer any) error {
+func (c *offlineCommand) ask(ctx context.Context, method, path string, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+path, http.NoBody)
 	if err != nil {
 		return fmt.Errorf("admin address %q: %w", c.address, err)
 	}
-	resp, err := transport.RoundTrip(req)
+	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}

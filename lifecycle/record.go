@@ -120,7 +120,11 @@ func (r *Recorder) UnaryInterceptor() grpc.UnaryServerInterceptor {
 		if !r.sampler.Wants(info.FullMethod) {
 			return handler(ctx, req)
 		}
-		taken := r.take(ctx, req) // before the handler, which may change its request
+		if metadata.ValueFromIncomingContext(ctx, wire.Replay) != nil {
+			r.sampler.PassOver(info.FullMethod)
+			return handler(ctx, req)
+		}
+		taken := r.take(req) // before the handler, which may change its request
 		resp, err := handler(ctx, req)
 		if err == nil && taken != nil {
 			r.keep(info.FullMethod, req, taken)
@@ -130,10 +134,7 @@ func (r *Recorder) UnaryInterceptor() grpc.UnaryServerInterceptor {
 }
 
 // take returns a request as it is on the wire; nil if it is not to be recorded.
-func (r *Recorder) take(ctx context.Context, req any) []byte {
-	if metadata.ValueFromIncomingContext(ctx, wire.Replay) != nil {
-		return nil
-	}
+func (r *Recorder) take(req any) []byte {
 	message, ok := req.(proto.Message)
 	if !ok {
 		r.failed.Add(1)

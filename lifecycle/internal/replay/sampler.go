@@ -60,6 +60,14 @@ func (s *Sampler) Wants(method string) bool {
 	return s.random() < s.limits.Ratio
 }
 
+// PassOver says that what Wants was asked about is no request of a caller: another is
+// wanted in its place.
+func (s *Sampler) PassOver(method string) {
+	if sh := s.shelf(method); sh.early.Load() > 0 {
+		sh.early.Add(-1)
+	}
+}
+
 // Keep keeps a message, which must not change any more.
 func (s *Sampler) Keep(method string, message []byte) {
 	sh := s.shelf(method)
@@ -68,7 +76,7 @@ func (s *Sampler) Keep(method string, message []byte) {
 	if len(sh.messages) < s.limits.PerMethod {
 		sh.messages = append(sh.messages, message)
 	} else {
-		n := s.any(sh)
+		n := s.pick(sh)
 		s.grow(sh, -frameSize(method, sh.messages[n]))
 		sh.messages[n] = message
 	}
@@ -87,14 +95,14 @@ func (s *Sampler) evict() {
 			method, heaviest = name, sh
 		}
 	}
-	n, last := s.any(heaviest), len(heaviest.messages)-1
+	n, last := s.pick(heaviest), len(heaviest.messages)-1
 	s.grow(heaviest, -frameSize(method, heaviest.messages[n]))
 	heaviest.messages[n] = heaviest.messages[last]
 	heaviest.messages[last] = nil
 	heaviest.messages = heaviest.messages[:last]
 }
 
-func (s *Sampler) any(sh *shelf) int { return int(s.random() * float64(len(sh.messages))) }
+func (s *Sampler) pick(sh *shelf) int { return int(s.random() * float64(len(sh.messages))) }
 
 func (s *Sampler) grow(sh *shelf, by int) {
 	sh.bytes += by
