@@ -18,7 +18,8 @@ type cluster struct {
 	setup
 	dir     string
 	servers []*server // in the order of their start
-	seen    []*server // every one there ever was, for the sums
+	hosting sync.Mutex
+	seen    []*server // every one there ever was, for the sums; guarded by hosting while instances are hosted
 	lives   int
 	callers []*caller
 	zero    time.Time        // of the loads' times
@@ -30,15 +31,16 @@ type cluster struct {
 // setup says how a cluster differs from five plain servers on an agent that keeps
 // nothing, and one client with no options on the same agent.
 type setup struct {
-	agent   *consultest.Agent // of the servers; default a new one
-	keep    bool              // the new agent keeps its data
-	servers int               // default 5; -1 means none
-	flags   map[int][]string  // further flags of the n-th server
-	via     string            // host:port where the client finds Consul; default the agent
-	query   string            // of the client's target, from the question mark on
-	token   string            // ACL token of the servers
-	options []surecall.Option // of the client, for tests that are about one
-	idle    bool              // the load is started by the test, with begin
+	agent       *consultest.Agent // of the servers; default a new one
+	keep        bool              // the new agent keeps its data
+	servers     int               // default 5; -1 means none
+	flags       map[int][]string  // further flags of the n-th server
+	via         string            // host:port where the client finds Consul; default the agent
+	registerVia string            // host:port where the servers find it; default the agent
+	query       string            // of the client's target, from the question mark on
+	token       string            // ACL token of the servers
+	options     []surecall.Option // of the client, for tests that are about one
+	idle        bool              // the load is started by the test, with begin
 }
 
 // newCluster starts everything and returns when every instance is eligible and the load
@@ -101,6 +103,19 @@ func (c *cluster) restart(t *testing.T, n int) time.Duration {
 func (c *cluster) awaitEligible(t *testing.T, srv *server, timeout time.Duration) time.Duration {
 	t.Helper()
 	return c.callers[0].awaitEligible(t, srv, timeout)
+}
+
+// await waits until ok, and returns how long that took.
+func (c *cluster) await(t *testing.T, timeout time.Duration, what string, ok func() bool) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for !ok() {
+		if time.Since(begin) > timeout {
+			t.Fatalf("waited %v until %s, in vain; the client holds %+v", timeout, what, c.client.Instances())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return time.Since(begin)
 }
 
 // between sums up what all callers saw of the calls that were due from..to: see sum.

@@ -18,11 +18,7 @@ func TestHealthChecksRejected(t *testing.T) {
 }
 
 func TestAllHealthChecksRejected(t *testing.T) {
-	flags := map[int][]string{}
-	for n := range 5 {
-		flags[n+1] = []string{"-health-auth"}
-	}
-	c := newCluster(t, setup{flags: flags})
+	c := newCluster(t, setup{flags: all(5, "-health-auth")})
 	time.Sleep(settle)
 	c.exactly(t, c.finish(t, allowed{}))
 }

@@ -17,13 +17,7 @@ func TestNothingHappens(t *testing.T) {
 
 // inFlight makes calls last long enough for several to be in flight on each server
 // whenever it is killed.
-func inFlight(servers int) map[int][]string {
-	flags := map[int][]string{}
-	for n := range servers {
-		flags[n+1] = []string{"-delay", "50ms"}
-	}
-	return flags
-}
+func inFlight(servers int) map[int][]string { return all(servers, "-delay", "50ms") }
 
 // lostWith is what may fail when servers of five are killed: orders and streams that they
 // had. Of each, a server has 2 and 8 at a time.

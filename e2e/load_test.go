@@ -51,16 +51,19 @@ type sample struct {
 	n  int
 }
 
+// newLoad returns a load that issues nothing yet. For its arguments see startLoad.
+func newLoad(conn grpc.ClientConnInterface, zero time.Time, number int) *load {
+	return &load{zero: zero, client: orders.NewOrdersClient(conn), control: number < 0, base: number * loadItems}
+}
+
 // startLoad begins to issue perSecond calls a second on conn. Its times count from zero.
 // Each load that places orders on the same servers needs a number of its own, from 0; a
 // negative one makes it a control.
 func startLoad(t *testing.T, conn grpc.ClientConnInterface, zero time.Time, perSecond, number int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	begin := time.Now()
-	l := &load{
-		zero: zero, client: orders.NewOrdersClient(conn), cancel: cancel,
-		control: number < 0, base: number * loadItems,
-	}
+	l := newLoad(conn, zero, number)
+	l.cancel = cancel
 	t.Cleanup(l.stop)
 	l.issuing.Go(func() {
 		draw := rand.New(rand.NewPCG(1, 2))

@@ -16,6 +16,19 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(newcomerTarget) != "" {
+		if err := newcome(); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	// Scenarios that hold no timing bar mostly wait, so more of them run at a time than
+	// there are cores.
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
@@ -53,6 +66,9 @@ func run(m *testing.M) int {
 // needBinaries skips the test if the scenarios cannot run here.
 func needBinaries(t *testing.T) {
 	t.Helper()
+	// go test reuses a result unless what tests read has changed. TestMain reads too early to
+	// be noticed, and a result without Consul must not be reused with it.
+	_, _ = os.Getenv("CONSUL_BIN"), os.Getenv("SURECALL_REQUIRE_CONSUL")
 	if binaries.skip != "" {
 		t.Skip(binaries.skip)
 	}

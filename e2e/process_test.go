@@ -51,7 +51,7 @@ func (c *cluster) launch(t *testing.T, s spec) *server {
 		s.weight = 100
 	}
 	args := append([]string{
-		"-consul", cmp.Or(s.agent, c.agent.Addr), "-token", c.token, "-id", s.id, "-incarnation", fmt.Sprint(c.lives),
+		"-consul", cmp.Or(s.agent, c.registerVia, c.agent.Addr), "-token", c.token, "-id", s.id, "-incarnation", fmt.Sprint(c.lives),
 		"-weight", fmt.Sprint(s.weight), "-counters", filepath.Join(c.dir, s.id+".count"),
 	}, s.flags...)
 	if s.address != "" {
