@@ -26,6 +26,7 @@ type unaryAttempt struct {
 	number   int           // of the call's attempts, from 1
 	learned  bool          // the timeout was
 	cutShort bool          // it ended because it was cut, and not with an answer that was faster
+	hung     bool          // it was cut because its instance hangs, not for its own time
 	teaches  time.Duration // the most that its answer may teach: see methodStats.teaches
 	overdue  atomic.Int32  // see the constants below
 }
@@ -48,20 +49,20 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	a.teaches = u.method.stats.teaches()
 	more := u.method.idempotent && u.attempts < u.method.retry.MaxAttempts
 	at.Retryable = more
+	at.Patience = u.method.stats.patience()
 	if u.executed {
 		at.Context = metadata.AppendToOutgoingContext(u.ctx, wire.Attempt, strconv.Itoa(u.attempts))
 	}
-	if more && u.method.attempt != nil && u.hasDeadline {
-		a.timeout, a.learned = u.method.attempt.of(u.method.stats, u.deadline.Sub(now))
-	} else if more && u.method.attempt != nil {
-		a.timeout, a.learned = u.method.attempt.of(u.method.stats, forever)
+	if more {
+		a.timeout, a.learned = u.timeout(now)
 	}
 	if a.timeout <= 0 {
 		return u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
 	}
 	at.Context, a.cancel = context.WithCancel(at.Context)
-	a.rings = at.Begun + int64(a.timeout)
-	alarm := u.core.alarms.set(a, a.timeout)
+	first := min(a.timeout, at.Patience)
+	a.rings = at.Begun + int64(first)
+	alarm := u.core.alarms.set(a, first)
 	err := u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
 	u.core.alarms.off(alarm)
 	a.overdue.CompareAndSwap(inTime, settled)
@@ -74,7 +75,23 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	if ended := u.ctx.Err(); ended != nil {
 		return status.FromContextError(ended).Err()
 	}
+	if a.hung {
+		return status.Errorf(codes.DeadlineExceeded, "surecall: %q hangs: nothing came back, nor to a probe", at.Instance().ID())
+	}
 	return status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, at.Instance().ID())
+}
+
+// timeout returns how long an attempt that another may follow can take, and whether
+// that was learned. One without a timeout can still be cut, if its instance hangs.
+func (u *unaryCall) timeout(now time.Time) (d time.Duration, learned bool) {
+	left := forever
+	if u.hasDeadline {
+		left = u.deadline.Sub(now)
+	}
+	if u.method.attempt == nil {
+		return left, false
+	}
+	return u.method.attempt.of(u.method.stats, left)
 }
 
 // errOverdue is the cause of a retry that an overdue attempt did not get.
@@ -86,9 +103,13 @@ const forever = time.Duration(1<<63 - 1)
 // own process, and what it waited for may have been waiting for us: it judges nobody.
 const tickLate = 50 * time.Millisecond
 
-// expired is called when the attempt's timeout has run out. The attempt is cut only if
-// its successor is paid for. Its time runs from the pick: expired returns how long from
-// now to call it again if that is not over, else 0.
+// lookAgain is how soon an attempt whose instance is suspected looks at it again.
+const lookAgain = 20 * time.Millisecond
+
+// expired is called when the attempt's timeout has run out, and before that when its
+// instance might be found to hang. The attempt is cut only if its successor is paid for.
+// Its time runs from the pick: expired returns how long from now to call it again if
+// that is not over, else 0.
 func (a *unaryAttempt) expired() (again time.Duration) {
 	u := a.call
 	if a.overdue.Load() != inTime {
@@ -96,11 +117,14 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	}
 	i, now := a.attempt.InFlight(), time.Now()
 	clock := u.core.fleet.At(now)
-	left := a.timeout
+	left, hung := a.timeout, i.Hung()
 	if i != nil && time.Duration(clock-a.rings) <= tickLate {
 		left -= time.Duration(clock - a.attempt.Picked())
 	}
-	if left > 0 {
+	if left > 0 && !hung {
+		if left = min(left, a.attempt.Patience); i.Suspected() {
+			left = min(left, lookAgain)
+		}
 		a.rings = clock + int64(left)
 		return left
 	}
@@ -112,14 +136,19 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 			denied = true
 		}
 	}
+	if left > 0 && next == late {
+		a.rings = clock + int64(left)
+		return left // its instance hangs, but it has time of its own yet
+	}
+	a.hung = hung
 	if !a.overdue.CompareAndSwap(inTime, next) {
 		return 0 // answered meanwhile; a token is lost, which errs on the safe side
 	}
-	if a.learned {
+	if a.learned && !hung {
 		u.core.fleet.Suspect(i, a.timeout, clock)
-		if u.state.service != nil {
-			u.state.service.Failure(now)
-		}
+	}
+	if (a.learned || hung) && u.state.service != nil {
+		u.state.service.Failure(now)
 	}
 	if next == cut {
 		a.cancel()

@@ -117,8 +117,7 @@ func TestAttemptIsNotCutForNothing(t *testing.T) {
 					get(t, client)
 				}
 				before := sum(reached(cluster))
-				hangAll(cluster)
-				time.AfterFunc(2*time.Second, func() { resumeAll(cluster) })
+				time.AfterFunc(2*time.Second, holdAll(cluster))
 				ctx := t.Context()
 				if test.incoming {
 					ctx = belowRetry(ctx)

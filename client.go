@@ -112,6 +112,7 @@ type core struct {
 	alarms  alarms
 	source  resolver.Monitor // shown by Client.Source
 	sourced bool             // the source is ours, and not one of gRPC's own resolvers
+	conns   conns
 	mu      sync.Mutex // one update at a time
 }
 
@@ -139,7 +140,8 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 
 func (c *core) fleetConfig(s *settings) balancer.Config {
 	return balancer.Config{
-		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Events: s.events,
+		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Health: s.health, Events: s.events,
+		Sever: c.conns.sever,
 		Refuse: func(method string, r balancer.Refusal) error {
 			return newRejection(ErrNoInstance, c.service, method, r)
 		},

@@ -54,11 +54,11 @@ func (c *core) dialOptions(t *target, s *settings) []grpc.DialOption {
 	}
 	switch {
 	case s.dialer != nil:
-		opts = append(opts, grpc.WithContextDialer(withUserTimeout(s.dialer)))
+		opts = append(opts, grpc.WithContextDialer(c.conns.dialer(withUserTimeout(s.dialer))))
 	case t.open != nil:
 		// A dialer of its own also keeps a proxy out: behind one, gRPC would collapse all
 		// instances into one. For gRPC's own targets HTTPS_PROXY works as always.
-		opts = append(opts, grpc.WithContextDialer(dial))
+		opts = append(opts, grpc.WithContextDialer(c.conns.dialer(dial)))
 	}
 	opts = append(opts, s.dial...)
 	// After the user's own, so that theirs run outside.

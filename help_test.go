@@ -119,6 +119,19 @@ func get(t *testing.T, cc grpc.ClientConnInterface) *orders.Order {
 	return order
 }
 
+// holdAll has every call wait in its handler until release: the servers live, and answer
+// probes.
+func holdAll(c *surecalltest.Cluster) (release func()) {
+	held := make(chan struct{})
+	for _, i := range c.Instances() {
+		i.FailFunc(func(string, int64) error {
+			<-held
+			return nil
+		})
+	}
+	return sync.OnceFunc(func() { close(held) })
+}
+
 // failFirst makes the first n calls that reach the cluster end with code.
 func failFirst(c *surecalltest.Cluster, n int64, code codes.Code) {
 	var calls atomic.Int64

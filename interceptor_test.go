@@ -44,10 +44,15 @@ func (sc *stubConn) Connect() {
 
 func (*stubConn) Shutdown() {}
 
+// GetOrBuildProducer makes a producer that can call nobody.
+func (sc *stubConn) GetOrBuildProducer(b balancer.ProducerBuilder) (balancer.Producer, func()) {
+	return b.Build(nil)
+}
+
 // newStub returns a core whose policy has n connections, and the policy's picker.
 func newStub(tb testing.TB, n int) (*core, balancer.Picker) {
 	tb.Helper()
-	c, _, _, err := newCore("passthrough:///orders", []Option{WithInsecure()})
+	c, _, _, err := newCore("passthrough:///orders", []Option{WithInsecure(), WithoutHealthWatch()})
 	if err != nil {
 		tb.Fatal(err)
 	}

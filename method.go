@@ -41,6 +41,12 @@ const (
 	DefaultAttemptInitial  = 200 * time.Millisecond
 	// learnedFrom is how many answers make a percentile worth its name.
 	learnedFrom = 20
+
+	// How long an attempt may wait, with nothing received from its instance, before that
+	// one is suspected: as long as an attempt may take, but at least minPatience; and
+	// unlearnedPatience while the method's latency is not known.
+	minPatience       = 50 * time.Millisecond
+	unlearnedPatience = time.Second
 )
 
 // Validate reports everything that is wrong with t, joined.
@@ -113,6 +119,14 @@ func (s *methodStats) p99() time.Duration {
 		return 0
 	}
 	return s.latency.P99()
+}
+
+// patience returns how long an attempt may wait before its instance is suspected.
+func (s *methodStats) patience() time.Duration {
+	if s.latency.Samples() < learnedFrom {
+		return unlearnedPatience
+	}
+	return max(minPatience, DefaultAttemptMultiple*s.latency.P99())
 }
 
 // teaches returns the most that the answer of an attempt that begins now may teach:

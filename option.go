@@ -107,6 +107,32 @@ func WithIdleTimeout(d time.Duration) Option {
 	})
 }
 
+// WithHealthService names the service that instances are asked about in their health
+// Watch. By default it is the server as a whole, "".
+func WithHealthService(name string) Option {
+	return fixed(func(s *settings) { s.health.Service, s.health.Unwatched = name, false })
+}
+
+// WithoutHealthWatch does not watch what instances say of their own health. An instance
+// that leaves is then noticed by its answers, by its connection and by the source.
+func WithoutHealthWatch() Option { return fixed(func(s *settings) { s.health.Unwatched = true }) }
+
+// WithActiveProbe probes each instance that has answered nothing for d, so that one that
+// hangs is ejected before a call meets it: at the latest d and 100 ms later. By default
+// idle instances are not probed. It costs each client and instance, while idle, one
+// small request and one wake-up each d; at least 50 ms.
+func WithActiveProbe(d time.Duration) Option {
+	return fixed(func(s *settings) {
+		s.health.Probe = d
+		if d < minProbe {
+			s.fail(fmt.Errorf("surecall: WithActiveProbe %v: want at least %v", d, minProbe))
+		}
+	})
+}
+
+// minProbe is the shortest interval of probes: below it they are load.
+const minProbe = 50 * time.Millisecond
+
 // WithDialOptions passes gRPC's own options through. User interceptors among them run
 // outside surecall's. An option that surecall sets itself is an error that says what to
 // use instead.

@@ -31,6 +31,7 @@ type settings struct {
 	dialer      func(context.Context, string) (net.Conn, error)
 	dial        []grpc.DialOption
 	idle        time.Duration
+	health      balancer.Health
 
 	// Live: swapped as a whole by Client.Update.
 	events   event.Handler

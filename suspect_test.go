@@ -11,43 +11,129 @@ import (
 	"github.com/surecall/surecall/surecalltest"
 )
 
-// An instance on which calls wait in vain is passed over: one call a second finds out
-// whether it answers again, and all others go elsewhere at once. Breakers are off, so
-// that nothing else keeps calls from it.
-func TestSuspectIsPassedOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+// An instance that hangs is ejected within half a second, and gets no call until it
+// answers a probe; then it is back at once. Breakers are off, so that nothing else keeps
+// calls from it.
+func TestHungInstanceIsEjected(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 3)
-		client := cluster.Client(surecall.WithoutBreaker())
-		stub := orders.NewOrdersClient(client)
-		get := func(n int, every time.Duration) (slow int) {
-			for range n {
-				start := time.Now()
-				if _, err := stub.Get(t.Context(), &orders.GetRequest{Id: "1"}); err != nil {
-					t.Fatal(err)
-				}
-				if time.Since(start) > 50*time.Millisecond {
-					slow++
-				}
-				time.Sleep(every)
-			}
-			return slow
-		}
-		get(60, time.Millisecond) // the method's latency is known
+		client := ready(t, cluster, surecall.WithoutBreaker())
+		teach(t, cluster, client, 60, 5*time.Millisecond)
 		hung := cluster.Instance(0)
-		hung.Hang()
 		before := hung.Calls()
-		slow := get(1000, 10*time.Millisecond) // ten seconds
-		if got := stateOf(client, hung.ID()); got != event.Suspect {
-			t.Errorf("state of the hanging instance: %v: want %v", got, event.Suspect)
+		hung.Hang()
+		wantAll(t, load(t, client, getMethod, 5*time.Millisecond, 500*time.Millisecond), 250*time.Millisecond)
+		if got := stateOf(client, hung.ID()); got != event.Ejected {
+			t.Fatalf("state of the hanging instance after 500 ms: %v: want %v", got, event.Ejected)
 		}
-		if sent := hung.Calls() - before; sent > 12 {
-			t.Errorf("%d calls were sent to the hanging instance in 10 s: want about one a second", sent)
+		wantAll(t, load(t, client, getMethod, 5*time.Millisecond, 3*time.Second), 50*time.Millisecond)
+		hung.Resume()
+		load(t, client, getMethod, 5*time.Millisecond, 2500*time.Millisecond) // probes are up to 2 s apart
+		if got := stateOf(client, hung.ID()); got != event.Eligible {
+			t.Errorf("state after its return: %v: want %v", got, event.Eligible)
 		}
-		if slow > 12 {
-			t.Errorf("%d calls of 1000 were slow: want about one a second", slow)
+		if n := hung.Calls() - before; n == 0 {
+			t.Error("no call reached it after its return")
+		}
+	})
+}
+
+// Calls that cannot be retried have no timeout of their own, and show a hang all the
+// same: only those that were sent before it was found wait.
+func TestHangIsFoundByCallsThatCannotBeRetried(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 5)
+		client := ready(t, cluster, surecall.WithCallDeadline(time.Second))
+		for range 60 {
+			if _, err := unary(t.Context(), client, placeMethod); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hung := cluster.Instance(0)
+		began := time.Now()
+		hung.Hang()
+		for _, r := range load(t, client, placeMethod, 5*time.Millisecond, 3*time.Second) {
+			if r.err != nil && r.began.Sub(began) > 200*time.Millisecond {
+				t.Errorf("a call that began %v after the hang failed: %v", r.began.Sub(began), r.err)
+			}
+			if r.err != nil && r.took != time.Second {
+				t.Errorf("a call failed after %v: want its deadline, or its instance's answer", r.took)
+			}
+		}
+		if got := stateOf(client, hung.ID()); got != event.Ejected {
+			t.Errorf("state of the hanging instance: %v: want %v", got, event.Ejected)
+		}
+	})
+}
+
+// An instance whose calls are slow is not ejected for that: it answers probes.
+func TestSlowIsNotHung(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		ejected := false
+		client := ready(t, cluster, surecall.WithoutBreaker(), surecall.WithEvents(func(e event.Event) {
+			if c, ok := e.(event.InstanceChanged); ok && c.To == event.Ejected {
+				ejected = true
+			}
+		}))
+		teach(t, cluster, client, 60, 5*time.Millisecond)
+		for _, i := range cluster.Instances() {
+			i.Delay(3 * time.Second)
+		}
+		load(t, client, placeMethod, 100*time.Millisecond, 10*time.Second)
+		if ejected {
+			t.Error("an instance that answers probes was ejected")
+		}
+	})
+}
+
+// While nothing is called, a hang goes unnoticed, unless it is asked for.
+func TestActiveProbe(t *testing.T) {
+	for _, active := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			cluster := surecalltest.NewCluster(t, 3)
+			opts := []surecall.Option{}
+			if active {
+				opts = append(opts, surecall.WithActiveProbe(250*time.Millisecond))
+			}
+			client := ready(t, cluster, opts...)
+			get(t, client)
+			hung := cluster.Instance(1)
+			hung.Hang()
+			time.Sleep(500 * time.Millisecond)
+			want := event.Eligible
+			if active {
+				want = event.Ejected
+			}
+			if got := stateOf(client, hung.ID()); got != want {
+				t.Errorf("active probe %v: state after 500 ms without calls: %v: want %v", active, got, want)
+			}
+			if !active { // the first call to meet it is answered elsewhere
+				wantAll(t, load(t, client, getMethod, time.Second, 6*time.Second), 250*time.Millisecond)
+			}
+		})
+	}
+}
+
+// The connection to an instance that hangs for long is closed and made anew, once no
+// unary call waits on it any more.
+func TestHungConnectionIsClosed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := ready(t, cluster)
+		teach(t, cluster, client, 60, 5*time.Millisecond)
+		hung := cluster.Instance(0)
+		dials := hung.Dials()
+		hung.Hang()
+		load(t, client, getMethod, 20*time.Millisecond, 10*time.Second)
+		if got := hung.Dials() - dials; got == 0 {
+			t.Error("it was not dialled anew in ten seconds")
+		}
+		if got := stateOf(client, hung.ID()); got == event.Eligible {
+			t.Errorf("state of the hanging instance: %v", got)
 		}
 		hung.Resume()
-		get(110, 10*time.Millisecond) // the next one to look finds it alive
+		load(t, client, getMethod, 20*time.Millisecond, 6*time.Second)
 		if got := stateOf(client, hung.ID()); got != event.Eligible {
 			t.Errorf("state after its return: %v: want %v", got, event.Eligible)
 		}
@@ -74,7 +160,7 @@ func TestReturnedInstanceGetsItsShare(t *testing.T) {
 		load(3 * time.Second)
 		hung := cluster.Instance(2)
 		hung.Hang()
-		load(5 * time.Second)
+		load(4 * time.Second)
 		hung.Resume()
 		load(60 * time.Second) // found, and grown to its full share
 		before := hung.Calls()
@@ -85,31 +171,16 @@ func TestReturnedInstanceGetsItsShare(t *testing.T) {
 	})
 }
 
-// While all are suspect, they serve: there is nobody else.
-func TestSuspectsServeIfThereIsNobodyElse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+// While all hang, they serve: there is nobody else.
+func TestHungServeIfThereIsNobodyElse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 2)
-		client := cluster.Client(surecall.WithoutBreaker(), surecall.WithoutServiceBreaker())
-		stub := orders.NewOrdersClient(client)
-		for range 60 {
-			if _, err := stub.Get(t.Context(), &orders.GetRequest{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, i := range cluster.Instances() {
-			i.Hang()
-		}
-		for range 5 {
-			_, _ = stub.Get(t.Context(), &orders.GetRequest{})
-		}
-		for _, i := range cluster.Instances() {
-			if got := stateOf(client, i.ID()); got != event.Suspect {
-				t.Errorf("state of %s: %v: want %v", i.ID(), got, event.Suspect)
-			}
-			i.Resume()
-		}
-		if _, err := stub.Get(t.Context(), &orders.GetRequest{}); err != nil {
-			t.Errorf("a call after both returned: %v", err)
+		client := ready(t, cluster, surecall.WithoutBreaker(), surecall.WithoutServiceBreaker())
+		teach(t, cluster, client, 60, 5*time.Millisecond)
+		hangAll(cluster)
+		time.AfterFunc(2*time.Second, func() { resumeAll(cluster) })
+		if _, err := unary(t.Context(), client, getMethod); err != nil {
+			t.Errorf("a call while all hung, and came back within its deadline: %v", err)
 		}
 	})
 }
@@ -121,25 +192,4 @@ func stateOf(c *surecall.Client, id string) event.State {
 		}
 	}
 	return ""
-}
-
-// A client that by now makes only calls that cannot be retried still finds out that a
-// suspect is back: after ten seconds any call may look.
-func TestSuspectIsFoundByCallsThatCannotBeRetried(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		cluster := surecalltest.NewCluster(t, 3)
-		client := ready(t, cluster, surecall.WithoutBreaker())
-		teach(t, cluster, client, 40, 5*time.Millisecond)
-		hung := cluster.Instance(0)
-		hung.Hang()
-		load(t, client, getMethod, 5*time.Millisecond, time.Second)
-		if got := stateOf(client, hung.ID()); got != event.Suspect {
-			t.Fatalf("state of the hanging instance: %v: want %v", got, event.Suspect)
-		}
-		hung.Resume()
-		load(t, client, placeMethod, 50*time.Millisecond, 15*time.Second)
-		if got := stateOf(client, hung.ID()); got != event.Eligible {
-			t.Errorf("state after its return: %v: want %v", got, event.Eligible)
-		}
-	})
 }

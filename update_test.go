@@ -182,7 +182,7 @@ func TestForMethodPrecedence(t *testing.T) {
 			surecall.ForMethod("/orders.v1.Orders/P*", surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: ms})),
 			deadline(time.Minute),
 		)
-		hangAll(cluster)
+		defer holdAll(cluster)()
 		for method, want := range map[string]time.Duration{placeMethod: 100 * ms, getMethod: 200 * ms} {
 			began := time.Now()
 			_, _ = unary(t.Context(), client, method)

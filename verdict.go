@@ -45,6 +45,10 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 		u.answered(a, elapsed, clock, now)
 		return
 	case breaker.Failure, breaker.RatioFailure:
+		if a.cutShort && a.hung {
+			verdict = breaker.Ignored // it is ejected for that already, until it answers
+			break
+		}
 		if a.cutShort && !a.learned {
 			if elapsed < stats.p99() {
 				verdict = breaker.Ignored // cut because time was short, while it was well on its way

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/metadata"
@@ -28,6 +29,9 @@ type Attempt struct {
 	Stream       bool     // never a trial; its length is no latency
 	WaitForReady bool     // waits rather than being refused
 	Rotate       bool     // the service breaker's trial: whose turn it is, eligible or not
+	// Patience is how long the attempt may wait with nothing received from its instance
+	// before that one is suspected. 0: for ever.
+	Patience time.Duration
 	// Begun is when the attempt was handed to gRPC, on the fleet's clock. The first pick
 	// follows at once and saves reading the clock again; 0: it has to.
 	Begun int64
@@ -44,6 +48,7 @@ type Attempt struct {
 	trailer  metadata.MD
 	id       string
 	done     func(balancer.DoneInfo)
+	class    int // of its patience; -1: it has none
 
 	picked atomic.Int64             // when, on the fleet's clock
 	on     atomic.Pointer[Instance] // where it is in flight
@@ -120,10 +125,15 @@ func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, n
 	}
 	a.judged, a.sent, a.answered, a.trailer = false, false, false, nil
 	a.on.Store(i)
-	if a.Stream {
+	if a.class = -1; a.Stream {
 		i.streams.Add(1)
-	} else if i.inFlight.Add(1) == 1 {
-		i.latency.progress.Store(now)
+	} else {
+		if i.inFlight.Add(1) == 1 {
+			i.latency.progress.Store(now)
+		}
+		if a.class = classOf(a.Patience); a.class >= 0 {
+			a.Fleet.watch(i, a.class, now)
+		}
 	}
 	if a.done == nil {
 		a.done = a.finished
@@ -157,6 +167,14 @@ func (a *Attempt) finished(info balancer.DoneInfo) {
 		return
 	}
 	a.sent, a.answered, a.trailer = info.BytesSent, info.BytesReceived, info.Trailer
+	if a.id == "" {
+		return
+	}
+	if mark := a.trailer[wire.Draining]; len(mark) == 1 && mark[0] == a.id {
+		a.Fleet.drains(a.instance, a.Fleet.now())
+	} else if info.Err == nil && a.answered && len(mark) == 0 {
+		a.Fleet.stays(a.instance, a.Picked())
+	}
 }
 
 func (a *Attempt) release() {
@@ -166,8 +184,11 @@ func (a *Attempt) release() {
 	}
 	if a.Stream {
 		i.streams.Add(-1)
-	} else {
-		i.inFlight.Add(-1)
+		return
+	}
+	i.inFlight.Add(-1)
+	if a.class >= 0 {
+		i.patience[a.class].waiting.Add(-1)
 	}
 }
 

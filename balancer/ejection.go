@@ -75,7 +75,7 @@ func (f *Fleet) census(judged *Instance) (connected, out int) {
 			continue
 		}
 		connected++
-		if i != judged && (i.ejected() || i.tripping.Load() || i.suspect()) {
+		if i != judged && (i.ejected() || i.tripping.Load() || i.has(suspected|hung)) {
 			out++
 		}
 	}

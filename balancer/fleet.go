@@ -25,7 +25,11 @@ type Config struct {
 	Policy  Policy
 	// Breaker is the instances' breaker; nil: none.
 	Breaker *breaker.Policy
+	Health  Health
 	Events  event.Handler
+	// Sever closes the connections to an address, from which nothing has come for so
+	// long that a new one is worth a try; nil: they stay.
+	Sever func(address string)
 	// Refuse makes the error of a call for which there is no instance. It must carry
 	// the gRPC status UNAVAILABLE: no other survives a picker with its type.
 	Refuse func(method string, r Refusal) error
@@ -46,14 +50,14 @@ type Fleet struct {
 	rotation atomic.Uint64 // whose turn it is, among trials of the service breaker
 
 	ejected      atomic.Pointer[[]*Instance]
-	nextRecheck  atomic.Int64 // when the first suspect is to be tried again; 0: there is none
 	refusal      atomic.Pointer[datedRefusal]
-	recheckLook  atomic.Int64 // before which no pick looks for such a suspect again
 	nextLook     atomic.Int64 // before which no pick looks for a due one again
 	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
 	connectedNow atomic.Int64
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
 	recovered    atomic.Int64 // when the service as a whole was last back
+	probes       atomic.Int64 // under way
+	monitor      monitor
 
 	capMu sync.Mutex // one breaker at a time may ask whether it may trip
 	dueMu sync.Mutex // guards the writing of ejected and nextDue; taken before a breaker's
@@ -250,6 +254,9 @@ func (f *Fleet) leave(gone map[*Instance]string) {
 		}
 	}
 	f.mu.Unlock()
+	for i := range gone {
+		i.leave(now)
+	}
 	if f.listening() {
 		service := f.config.Load().Service
 		for i, why := range gone {

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/connectivity"
@@ -33,9 +34,16 @@ type Instance struct {
 	latency   latency
 	rampStart atomic.Int64 // when slow start began; 0: full share
 	downSince atomic.Int64 // when the breaker took it out; 0: eligible as far as that goes
-	// suspectUntil is when one call may try it again; 0: it is no suspect.
-	suspectUntil atomic.Int64
-	tripping     atomic.Bool // its breaker has been allowed to trip and is about to
+	marks     atomic.Uint32
+	patience  [patiences]patience
+	probed    atomic.Int64 // when it last answered a probe
+	hungAt    atomic.Int64 // when it did not
+	drainedAt atomic.Int64 // when it last said that it is leaving
+	tripping  atomic.Bool  // its breaker has been allowed to trip and is about to
+
+	signalMu sync.Mutex
+	signal   chan struct{} // closed when it begins to leave; nil: nobody waits for that
+	leftFrom int64         // when it last began to
 
 	// Guarded by Fleet.mu.
 	member   bool // in the source's set, or absent
@@ -75,7 +83,23 @@ func (i *Instance) overruled() bool {
 
 // eligible reports whether the instance may be picked at all. Five atomic loads.
 func (i *Instance) eligible() bool {
-	return i.conn.SubConn() != nil && !i.ejected() && !i.suspect()
+	return i.conn.SubConn() != nil && i.marks.Load() == 0 && !i.ejected()
+}
+
+// resort is the order in which instances that are not eligible serve when nobody is:
+// the ejected before the suspects, who would make a call wait; those that leave last.
+func (i *Instance) resort() int {
+	switch {
+	case i.has(draining):
+		return 4
+	case i.has(notServing):
+		return 3
+	case i.has(suspected | hung):
+		return 2
+	case i.ejected():
+		return 1
+	}
+	return 0
 }
 
 // load is what one more call would wait behind: calls in flight per unit of weight,
@@ -93,9 +117,13 @@ func (i *Instance) state() event.State {
 		return event.Failed
 	case i.conn.SubConn() == nil:
 		return event.Connecting
-	case i.ejected():
+	case i.has(draining):
+		return event.Draining
+	case i.has(notServing):
+		return event.NotServing
+	case i.ejected(), i.has(hung):
 		return event.Ejected
-	case i.suspect():
+	case i.has(suspected):
 		return event.Suspect
 	case i.info.Load().Absent:
 		return event.Absent

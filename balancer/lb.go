@@ -99,7 +99,9 @@ func (b *lb) admit(ep resolver.Endpoint) *Instance {
 	}
 	l := &link{endpoint: ep, ended: make(chan struct{})}
 	b.links[i] = l
-	l.child = b.children.Add(ep, &i.conn, func(s connectivity.State, err error) { b.linkChanged(i, l, s, err) })
+	l.child = b.children.Add(ep, &i.conn,
+		func(s connectivity.State, err error) { b.linkChanged(i, l, s, err) },
+		func(conn *sharding.Connection) { b.fleet.attend(i, conn) })
 	return i
 }
 
@@ -119,7 +121,7 @@ func (b *lb) drop(listed map[*Instance]bool) {
 }
 
 // linkChanged is told of each transition of an instance's connection. The child's lock
-// is held.
+// may be held.
 func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) {
 	if !l.live() {
 		return
@@ -146,6 +148,9 @@ func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) 
 	ended := was == connectivity.Ready && s != connectivity.Ready && i.info.Load().Absent
 	f.mu.Unlock()
 
+	if was == connectivity.Ready && s != connectivity.Ready {
+		i.leave(now) // its streams, if it was asked to go, are the last
+	}
 	if ended {
 		// Its connection was all it lived on.
 		l.once.Do(func() { close(l.ended) })
@@ -175,7 +180,9 @@ func (f *Fleet) connected(i *Instance, now int64) (reborn bool) {
 	if !together && (i.newcomer || f.settled && now-i.lostAt > int64(outage)) {
 		i.rampStart.Store(now)
 	}
-	i.suspectUntil.Store(0)
+	if !i.has(notServing) {
+		i.clear(draining) // whoever takes connections and serves is not leaving
+	}
 	i.refused, i.newcomer, i.lastErr = false, false, nil
 	return reborn
 }

@@ -75,11 +75,6 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 			return i, trial
 		}
 	}
-	if p.fleet.recheckIsDue(a, now) {
-		if i := p.fleet.recheck(a, now); i != nil {
-			return i, breaker.Trial{}
-		}
-	}
 	if p.chooser != nil {
 		if c := p.chooser.choose(a, now); c != nil {
 			return c.Instance, breaker.Trial{}
@@ -93,14 +88,7 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	if i := p.scan(random, (*Instance).eligible); i != nil {
 		return i, breaker.Trial{}
 	}
-	// Nobody is eligible: the ejected come before the suspects, who would make it wait.
-	if i := p.scan(random, func(i *Instance) bool { return !i.suspect() && !a.tried(i) }); i != nil {
-		return i, breaker.Trial{}
-	}
-	if i := p.scan(random, func(i *Instance) bool { return !a.tried(i) }); i != nil {
-		return i, breaker.Trial{}
-	}
-	return p.scan(random, func(*Instance) bool { return true }), breaker.Trial{}
+	return p.lastResort(random, a), breaker.Trial{}
 }
 
 // scan returns the first connected instance that fits, beginning at start.
@@ -114,12 +102,30 @@ func (p *picker) scan(start uint64, fits func(*Instance) bool) *Instance {
 	return nil
 }
 
+// lastResort returns whom to call when nobody is eligible.
+func (p *picker) lastResort(start uint64, a *Attempt) *Instance {
+	const tried = 10 // comes after all that were not
+	var best *Instance
+	rank := 2 * tried
+	p.scan(start, func(i *Instance) bool {
+		r := i.resort()
+		if a.tried(i) {
+			r += tried
+		}
+		if r < rank {
+			best, rank = i, r
+		}
+		return false
+	})
+	return best
+}
+
 // takeTrial hands a's call to an ejected instance whose time is over, as its trial. The
 // comparison of loads would never choose it.
 func (f *Fleet) takeTrial(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	for _, i := range *f.ejected.Load() {
 		b := i.breaker.Load()
-		if b == nil || i.conn.SubConn() == nil || a.tried(i) || !b.Due(f.time(now)) {
+		if b == nil || i.conn.SubConn() == nil || i.marks.Load() != 0 || a.tried(i) || !b.Due(f.time(now)) {
 			continue
 		}
 		if !a.Retryable && !b.Due(f.time(now-int64(trialPatience))) {

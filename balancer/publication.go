@@ -225,7 +225,7 @@ func (f *Fleet) newPicker(connected []*Instance, now int64) *picker {
 	sum, ramping := 0.0, 0
 	p.eligible = make([]candidate, 0, len(connected))
 	for _, i := range connected {
-		if i.suspect() {
+		if i.marks.Load() != 0 {
 			continue
 		}
 		if down := i.downSince.Load(); down != 0 && now-down > int64(keepIneligible) {

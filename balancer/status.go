@@ -60,7 +60,14 @@ func (i *Instance) why(s Status) string {
 		if i.lastErr != nil {
 			return i.lastErr.Error()
 		}
+	case event.Draining:
+		return "it said that it is leaving"
+	case event.NotServing:
+		return "its health service says NOT_SERVING"
 	case event.Ejected:
+		if i.has(hung) {
+			return "calls wait on it in vain, and it does not answer a probe"
+		}
 		return "ejected until " + s.Breaker.EjectedUntil.Format(time.TimeOnly)
 	case event.Suspect:
 		return "calls wait on it and nothing comes back"

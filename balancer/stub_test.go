@@ -36,6 +36,21 @@ type stubConn struct {
 	address  string
 	listener func(balancer.SubConnState)
 	down     bool
+	end      func() // of the producer
+}
+
+// GetOrBuildProducer makes a producer that can call nobody.
+func (sc *stubConn) GetOrBuildProducer(b balancer.ProducerBuilder) (balancer.Producer, func()) {
+	p, end := b.Build(nil)
+	sc.end = end
+	return p, end
+}
+
+func (sc *stubConn) endProducer() {
+	if sc.end != nil {
+		sc.end()
+		sc.end = nil
+	}
 }
 
 func (c *stubCC) NewSubConn(addrs []resolver.Address, opts balancer.NewSubConnOptions) (balancer.SubConn, error) {
@@ -56,6 +71,7 @@ func (c *stubCC) UpdateState(s balancer.State) {
 func (c *stubCC) later(sc *stubConn, s connectivity.State, err error) {
 	c.queue = append(c.queue, func() {
 		if !sc.down || s == connectivity.Shutdown {
+			sc.endProducer()
 			sc.listener(balancer.SubConnState{ConnectivityState: s, ConnectionError: err})
 		}
 	})
@@ -125,6 +141,7 @@ func newRig(c Config) *rig {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(1, 2))
 	c.Service = "orders"
+	c.Health.Unwatched = true // nobody is there to be asked
 	if c.Random == nil {
 		c.Random = func() uint64 {
 			mu.Lock()

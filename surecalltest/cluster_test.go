@@ -149,6 +149,9 @@ func TestResumeAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 1)
 		client := direct(t, cluster, 0)
+		if _, err := client.Get(t.Context(), &orders.GetRequest{}); err != nil { // connects
+			t.Fatal(err)
+		}
 		cluster.Instance(0).Hang()
 		cluster.Instance(0).Hang() // again does nothing
 		time.AfterFunc(time.Minute, cluster.Instance(0).Resume)

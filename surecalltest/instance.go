@@ -63,7 +63,7 @@ func (i *Instance) Start() {
 	i.cluster.register(i.server, i)
 	go func(s *grpc.Server, l net.Listener, done chan struct{}) {
 		defer close(done)
-		_ = s.Serve(l)
+		_ = s.Serve(stoppable{l, i})
 	}(i.server, i.listener, i.served)
 }
 
@@ -101,7 +101,9 @@ func (i *Instance) list(change func(*discovery.Instance)) {
 	i.cluster.publish()
 }
 
-// Hang makes every call wait, as a stopped process does, until Resume or its end.
+// Hang stops the instance as SIGSTOP does a process: it takes connections and whatever is
+// sent, reads nothing and answers nothing, until Resume or its end. For calls that hang
+// while their server lives, see Delay.
 func (i *Instance) Hang() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -110,7 +112,7 @@ func (i *Instance) Hang() {
 	}
 }
 
-// Resume ends Hang: the waiting calls are answered.
+// Resume ends Hang: what waited is read, and answered.
 func (i *Instance) Resume() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -162,15 +164,8 @@ func (i *Instance) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 func (i *Instance) meet(ctx context.Context, method string) error {
 	call := i.calls.Add(1)
 	i.mu.Lock()
-	hang, delay, fail := i.hang, i.delay, i.fail
+	delay, fail := i.delay, i.fail
 	i.mu.Unlock()
-	if hang != nil {
-		select {
-		case <-hang:
-		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		}
-	}
 	if delay > 0 {
 		timer := time.NewTimer(delay)
 		defer timer.Stop()

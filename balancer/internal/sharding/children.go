@@ -7,7 +7,6 @@ package sharding
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/pickfirst"
@@ -34,24 +33,13 @@ func New(cc balancer.ClientConn, opts balancer.BuildOptions) *Children {
 }
 
 // Changed is told a child's new state and, in TRANSIENT_FAILURE, why. It is called
-// with the child's lock held and must not call the child's methods.
+// with the child's lock held, or by whoever admits a connection, and must not call the
+// child's methods but Retire. READY means a connection that was admitted.
 type Changed func(s connectivity.State, err error)
 
-// Slot holds the connection of one endpoint while there is one. The zero value is empty.
-type Slot struct{ ready atomic.Pointer[readyConn] }
-
-type readyConn struct {
-	balancer.SubConn
-	child *Child
-}
-
-// SubConn returns the connection, or nil. It is one atomic load.
-func (s *Slot) SubConn() balancer.SubConn {
-	if r := s.ready.Load(); r != nil {
-		return r.SubConn
-	}
-	return nil
-}
+// Attend is told of each connection that is made, before it is used, and has to see to
+// it that it is admitted: at once, or from what it has the connection Go.
+type Attend func(*Connection)
 
 // Child makes and keeps the connection to one endpoint.
 type Child struct {
@@ -59,16 +47,18 @@ type Child struct {
 	parent  *Children
 	policy  balancer.Balancer
 	changed Changed
+	attend  Attend
 
 	mu      sync.Mutex // a leaf: nothing is called with it held
 	state   connectivity.State
+	current *Connection // READY, admitted or not
 	retired bool
 }
 
 // Add starts a child for ep, which fills slot. It begins to connect at once, or when
 // its turn comes.
-func (c *Children) Add(ep resolver.Endpoint, slot *Slot, changed Changed) *Child {
-	child := &Child{slot: slot, parent: c, changed: changed, state: connectivity.Connecting}
+func (c *Children) Add(ep resolver.Endpoint, slot *Slot, changed Changed, attend Attend) *Child {
+	child := &Child{slot: slot, parent: c, changed: changed, attend: attend, state: connectivity.Connecting}
 	child.policy = c.build.Build(&childConn{ClientConn: c.cc, child: child}, c.opts)
 	child.Update(ep)
 	return child
@@ -96,19 +86,7 @@ func (c *Child) Retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retired = true
-	if r := c.slot.ready.Load(); r != nil && r.child == c {
-		c.slot.ready.CompareAndSwap(r, nil)
-	}
-}
-
-// occupy fills the slot, unless the child is retired: the news of its connection may
-// have been under way then.
-func (c *Child) occupy(sc balancer.SubConn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.retired {
-		c.slot.ready.Store(&readyConn{sc, c})
-	}
+	c.slot.vacate(c.current)
 }
 
 // childConn is the ClientConn that pick_first sees.
@@ -120,6 +98,9 @@ type childConn struct {
 // NewSubConn learns which connection is the child's, and holds back its dials.
 func (c *childConn) NewSubConn(addrs []resolver.Address, opts balancer.NewSubConnOptions) (balancer.SubConn, error) {
 	sc := &subConn{child: c.child, listener: opts.StateListener}
+	if len(addrs) > 0 {
+		sc.address = addrs[0].Addr // pick_first makes one for each
+	}
 	opts.StateListener = sc.stateChanged
 	raw, err := c.ClientConn.NewSubConn(addrs, opts)
 	if err != nil {
@@ -130,7 +111,7 @@ func (c *childConn) NewSubConn(addrs []resolver.Address, opts balancer.NewSubCon
 }
 
 // UpdateState takes the child's state; its picker is not used, because ours picks
-// the connection itself.
+// the connection itself. READY is told when the connection is admitted.
 func (c *childConn) UpdateState(s balancer.State) {
 	var err error
 	if s.ConnectivityState == connectivity.TransientFailure {
@@ -138,28 +119,35 @@ func (c *childConn) UpdateState(s balancer.State) {
 			err = errors.New("connection failed")
 		}
 	}
-	c.child.mu.Lock()
-	c.child.state = s.ConnectivityState
-	c.child.mu.Unlock()
-	c.child.changed(s.ConnectivityState, err)
+	child := c.child
+	child.mu.Lock()
+	child.state = s.ConnectivityState
+	told := s.ConnectivityState != connectivity.Ready || child.current != nil && child.current.admitted
+	child.mu.Unlock()
+	if told {
+		child.changed(s.ConnectivityState, err)
+	}
 }
 
 // subConn is a connection as pick_first sees it.
 type subConn struct {
 	balancer.SubConn
 	child    *Child
+	address  string
 	listener func(balancer.SubConnState)
 	turn     turn // guarded by the gate
 }
 
 func (s *subConn) stateChanged(state balancer.SubConnState) {
-	if state.ConnectivityState == connectivity.Ready {
-		s.child.occupy(s.SubConn)
-	} else if r := s.child.slot.ready.Load(); r != nil && r.SubConn == s.SubConn {
-		s.child.slot.ready.CompareAndSwap(r, nil)
-	}
 	if state.ConnectivityState != connectivity.Connecting {
 		s.child.parent.gate.leave(s)
+	}
+	if state.ConnectivityState == connectivity.Ready {
+		// gRPC ends the producer at the next state, before it tells it.
+		p, _ := s.SubConn.GetOrBuildProducer(s)
+		s.child.begin(p.(*Connection))
+	} else {
+		s.child.lose(s.SubConn)
 	}
 	s.listener(state)
 
@@ -174,6 +162,24 @@ func (s *subConn) stateChanged(state balancer.SubConnState) {
 		s.child.policy.Close() // again, perhaps: it minds no repetition
 	case idle:
 		s.child.policy.ExitIdle()
+	}
+}
+
+// begin hands a new connection to whoever attends to it.
+func (c *Child) begin(conn *Connection) {
+	c.mu.Lock()
+	c.current = conn
+	c.mu.Unlock()
+	c.attend(conn)
+}
+
+// lose empties the slot if sc was what filled it.
+func (c *Child) lose(sc balancer.SubConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != nil && c.current.SubConn == sc {
+		c.slot.vacate(c.current)
+		c.current = nil
 	}
 }
 

@@ -1,6 +1,8 @@
 package sharding
 
 import (
+	"context"
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc/balancer"
@@ -19,6 +21,7 @@ type recorded struct {
 	tell     func(balancer.SubConnState)
 	connects int
 	shut     bool
+	end      func() // of the producer
 }
 
 func (r *recorder) NewSubConn(_ []resolver.Address, o balancer.NewSubConnOptions) (balancer.SubConn, error) {
@@ -30,8 +33,18 @@ func (r *recorder) NewSubConn(_ []resolver.Address, o balancer.NewSubConnOptions
 func (r *recorded) Connect()  { r.connects++ }
 func (r *recorded) Shutdown() { r.shut = true }
 
+func (r *recorded) GetOrBuildProducer(b balancer.ProducerBuilder) (balancer.Producer, func()) {
+	p, end := b.Build(nil)
+	r.end = end
+	return p, end
+}
+
 func (r *recorded) become(states ...connectivity.State) {
 	for _, s := range states {
+		if r.end != nil {
+			r.end()
+			r.end = nil
+		}
 		r.tell(balancer.SubConnState{ConnectivityState: s, ConnectionError: errRefused})
 	}
 }
@@ -59,7 +72,7 @@ func TestChild(t *testing.T) {
 		if err != nil {
 			reason = err
 		}
-	})
+	}, (*Connection).Admit)
 	conn := cc.conns[0]
 	if conn.connects != 1 || slot.SubConn() != nil {
 		t.Fatalf("begins with %d dials and %v in the slot", conn.connects, slot.SubConn())
@@ -116,7 +129,7 @@ func TestLateNews(t *testing.T) {
 	cc, slot := &recorder{}, Slot{}
 	children := New(cc, balancer.BuildOptions{})
 	quiet := func(connectivity.State, error) {}
-	old := children.Add(endpointOf("a:1"), &slot, quiet)
+	old := children.Add(endpointOf("a:1"), &slot, quiet, (*Connection).Admit)
 	first := cc.conns[0]
 	first.become(connectivity.Connecting)
 	old.Close()
@@ -124,7 +137,7 @@ func TestLateNews(t *testing.T) {
 	if slot.SubConn() != nil {
 		t.Fatal("the connection of a closed child is in the slot")
 	}
-	next := children.Add(endpointOf("a:1"), &slot, quiet)
+	next := children.Add(endpointOf("a:1"), &slot, quiet, (*Connection).Admit)
 	second := cc.conns[1]
 	second.become(connectivity.Connecting, connectivity.Ready)
 	old.Close()
@@ -144,7 +157,7 @@ func TestRetire(t *testing.T) {
 		if s == connectivity.Idle {
 			child.Retire()
 		}
-	})
+	}, (*Connection).Admit)
 	cc.conns[0].become(connectivity.Connecting, connectivity.Ready, connectivity.Idle)
 	dials := 0
 	for _, c := range cc.conns {
@@ -163,7 +176,7 @@ func TestMaxDials(t *testing.T) {
 	const n = 3 * MaxDials
 	slots, all := make([]Slot, n), make([]*Child, n)
 	for i := range all {
-		all[i] = children.Add(endpointOf("a:1"), &slots[i], func(connectivity.State, error) {})
+		all[i] = children.Add(endpointOf("a:1"), &slots[i], func(connectivity.State, error) {}, (*Connection).Admit)
 	}
 	dialled := func() (count int) {
 		for _, c := range cc.conns {
@@ -192,5 +205,45 @@ func TestMaxDials(t *testing.T) {
 	}
 	if got := dialled(); got != n-1 {
 		t.Errorf("%d of %d dialled in the end", got, n-1)
+	}
+}
+
+// TestAdmission: a connection is used, and told of, from when it is admitted and no
+// earlier, once; work on it ends before the news of its end.
+func TestAdmission(t *testing.T) {
+	cc, slot := &recorder{}, Slot{}
+	var seen []connectivity.State
+	admit, ended := make(chan struct{}), false
+	New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), &slot, func(s connectivity.State, _ error) {
+		seen = append(seen, s)
+		if s == connectivity.Idle && !ended {
+			t.Error("the connection's end was told before its work ended")
+		}
+	}, func(c *Connection) {
+		c.Go(func(ctx context.Context) {
+			<-admit
+			c.Admit()
+			c.Admit()
+			admit <- struct{}{}
+			<-ctx.Done()
+			ended = true
+		})
+	})
+	conn := cc.conns[0]
+	conn.become(connectivity.Connecting, connectivity.Ready)
+	if slot.SubConn() != nil || slices.Contains(seen, connectivity.Ready) {
+		t.Fatalf("in use before it was admitted; told %v", seen)
+	}
+	admit <- struct{}{}
+	<-admit
+	if slot.Connection() == nil || slot.SubConn() != conn {
+		t.Fatal("admitted, and not in use")
+	}
+	conn.become(connectivity.Idle)
+	if slot.Connection() != nil {
+		t.Error("lost, and in use still")
+	}
+	if want := []connectivity.State{connectivity.Connecting, connectivity.Ready, connectivity.Idle, connectivity.Connecting}; !slices.Equal(slices.Compact(seen), want) {
+		t.Errorf("told %v, want %v", seen, want)
 	}
 }

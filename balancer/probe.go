@@ -1,0 +1,124 @@
+package balancer
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/balancer/internal/sharding"
+)
+
+const (
+	// probeTimeout is how long a probe may take: the answer to a health check costs a
+	// server well under a millisecond.
+	probeTimeout = 100 * time.Millisecond
+	// One that hangs is probed again after reprobeFirst, then twice that and so on.
+	reprobeFirst = 100 * time.Millisecond
+	reprobeMax   = 2 * time.Second
+	// maxProbes is how many instances are probed at a time. Others wait for the monitor
+	// to come to them again.
+	maxProbes = 64
+	// giveUp is how long an instance may hang before its connection is closed: a new
+	// one may get through, and if none does, the instance is known to be gone. A unary
+	// call that still waits is left to its deadline: the instance may yet answer.
+	giveUp = 5 * time.Second
+)
+
+// probe asks a suspect whether it lives, until it answers or its connection ends.
+func (f *Fleet) probe(i *Instance) {
+	conn := i.conn.Connection()
+	if conn == nil || conn.ClientConnInterface == nil {
+		return
+	}
+	if f.probes.Add(1) > maxProbes {
+		f.probes.Add(-1)
+		i.clear(suspected) // the next look finds it again
+		return
+	}
+	conn.Go(func(ctx context.Context) {
+		defer f.probes.Add(-1)
+		f.probeUntilAlive(ctx, i, conn)
+	})
+}
+
+func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding.Connection) {
+	begun, timeout := time.Now(), probeTimeout
+	for wait := reprobeFirst; i.has(suspected | hung); wait = min(2*wait, reprobeMax) {
+		if f.answers(ctx, conn, timeout) {
+			now := f.now()
+			i.probed.Store(now)
+			f.alive(i, now, "it answers a probe")
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		f.hangs(i)
+		if time.Since(begun) >= giveUp && i.inFlight.Load() == 0 {
+			if sever := f.config.Load().Sever; sever != nil {
+				sever(conn.Address)
+			}
+		}
+		pause := time.NewTimer(wait/2 + time.Duration(f.chance()*float64(wait/2)))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
+		timeout = time.Second // nothing waits for it any more
+	}
+}
+
+// hangs ejects an instance that answered neither calls nor a probe.
+func (f *Fleet) hangs(i *Instance) {
+	if i.has(suspected) && i.set(hung) {
+		i.hungAt.Store(f.now())
+		f.marked(i, "calls wait on it in vain, and it does not answer a probe")
+	}
+}
+
+// answers makes one probe. Any answer will do, one that knows no health checks too:
+// what matters is that there is somebody.
+func (f *Fleet) answers(ctx context.Context, conn *sharding.Connection, timeout time.Duration) bool {
+	sent := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := conn.Invoke(ctx, healthpb.Health_Check_FullMethodName,
+		&healthpb.HealthCheckRequest{Service: f.config.Load().Health.Service}, &healthpb.HealthCheckResponse{})
+	switch status.Code(err) {
+	case codes.DeadlineExceeded, codes.Canceled, codes.Unavailable:
+		// Held up by our own process, it says nothing.
+		return time.Since(sent) > timeout+tickLate
+	}
+	return true
+}
+
+// probeIdle probes an instance each time that it has answered nothing for d.
+func (f *Fleet) probeIdle(ctx context.Context, i *Instance, conn *sharding.Connection, d time.Duration) {
+	timer := time.NewTimer(time.Duration(f.chance() * float64(d))) // spread over the fleet
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		now := f.now()
+		if quiet := now - i.latency.progress.Load(); quiet < int64(d) {
+			timer.Reset(d - time.Duration(quiet))
+			continue
+		}
+		timer.Reset(d)
+		if i.has(suspected|hung) || f.answers(ctx, conn, probeTimeout) {
+			continue
+		}
+		if ctx.Err() == nil && i.set(suspected) {
+			f.hangs(i)
+			f.probe(i)
+		}
+	}
+}
