@@ -31,16 +31,19 @@ type cluster struct {
 // setup says how a cluster differs from five plain servers on an agent that keeps
 // nothing, and one client with no options on the same agent.
 type setup struct {
+	servers     int               // default 5
+	flags       map[int][]string  // further flags of the n-th server
 	agent       *consultest.Agent // of the servers; default a new one
 	keep        bool              // the new agent keeps its data
-	servers     int               // default 5; -1 means none
-	flags       map[int][]string  // further flags of the n-th server
-	via         string            // host:port where the client finds Consul; default the agent
 	registerVia string            // host:port where the servers find it; default the agent
-	query       string            // of the client's target, from the question mark on
 	token       string            // ACL token of the servers
+	via         string            // host:port where the client finds Consul; default the agent
+	query       string            // of the client's target, from the question mark on
 	options     []surecall.Option // of the client, for tests that are about one
 	idle        bool              // the load is started by the test, with begin
+	// noControl leaves out the control, where no latency is judged and the fault is not the
+	// instances': plain gRPC would only show that it does without Consul.
+	noControl bool
 }
 
 // newCluster starts everything and returns when every instance is eligible and the load
@@ -56,7 +59,7 @@ func newCluster(t *testing.T, s setup) *cluster {
 		}
 		t.Cleanup(c.agent.Stop)
 	}
-	for n := range max(0, cmp.Or(s.servers, 5)) {
+	for n := range cmp.Or(s.servers, 5) {
 		c.add(t, spec{id: fmt.Sprintf("orders-%d", n+1), flags: s.flags[n+1]})
 	}
 	if !s.idle {
@@ -72,7 +75,9 @@ func (c *cluster) begin(t *testing.T) {
 	c.client = first.client
 	first.await(t)
 	c.zero = time.Now()
-	c.control = newControl(t, c.servers, c.zero)
+	if !c.noControl {
+		c.control = newControl(t, c.servers, c.zero)
+	}
 	first.run(t, rate)
 	c.load = first.load
 	time.Sleep(time.Second)

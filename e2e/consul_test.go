@@ -16,7 +16,7 @@ func TestConsulRestartsWithoutItsData(t *testing.T) { consulRestarts(t, false) }
 
 func consulRestarts(t *testing.T, keep bool) {
 	t.Parallel()
-	c := newCluster(t, setup{keep: keep})
+	c := newCluster(t, setup{keep: keep, noControl: true})
 	c.agent.Kill()
 	time.Sleep(settle) // longer than the TTL of the servers' checks
 	if err := c.agent.Restart(keep); err != nil {
@@ -49,7 +49,7 @@ const backOnTime = 2 * time.Second
 func TestHeartbeatSurvivesAnOutage(t *testing.T) {
 	t.Parallel()
 	once(t, func(t *testing.T) (miss string) {
-		c := newCluster(t, setup{flags: all(5, "-ttl", "15s")})
+		c := newCluster(t, setup{flags: all(5, "-ttl", "15s"), noControl: true})
 		c.agent.Kill()
 		time.Sleep(outage)
 		if err := c.agent.Restart(false); err != nil {
@@ -71,7 +71,7 @@ func TestHeartbeatSurvivesAnOutage(t *testing.T) {
 func TestConsulStandsStill(t *testing.T) {
 	t.Parallel()
 	once(t, func(t *testing.T) (miss string) {
-		c := newCluster(t, setup{})
+		c := newCluster(t, setup{noControl: true})
 		if err := c.agent.Pause(); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ const stabilization = 10 * time.Second
 func TestConsulServersDie(t *testing.T) {
 	t.Parallel()
 	three := startClusters(t, consultest.ClusterOptions{Net: 21})[0]
-	c := newCluster(t, setup{agent: three.Clients[0]})
+	c := newCluster(t, setup{agent: three.Clients[0], noControl: true})
 	for _, s := range three.Servers {
 		s.Kill()
 		time.Sleep(settle)
@@ -129,7 +129,7 @@ func TestConsulServersDie(t *testing.T) {
 func TestConsulLeaderStandsStill(t *testing.T) {
 	t.Parallel()
 	three := startClusters(t, consultest.ClusterOptions{Net: 22})[0]
-	c := newCluster(t, setup{agent: three.Clients[0]})
+	c := newCluster(t, setup{agent: three.Clients[0], noControl: true})
 	leader, err := three.Leader()
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestTokenLosesItsPolicy(t *testing.T) {
 	writer := token(t, agent, "writer", `service "orders" { policy = "write" }`)
 	reader := token(t, agent, "reader", `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }`)
 	// The watch ends each 2 s: that is when the loss shows, and the default is a minute.
-	c := newCluster(t, setup{agent: agent, token: writer.Secret, query: "?wait=2s&token=" + reader.Secret})
+	c := newCluster(t, setup{agent: agent, token: writer.Secret, query: "?wait=2s&token=" + reader.Secret, noControl: true})
 	if err := reader.Deprive(); err != nil {
 		t.Fatal(err)
 	}

@@ -41,10 +41,11 @@ func newControl(t *testing.T, servers []*server, zero time.Time) *control {
 func (c *control) seen() outcome { return sum(c.load.took(), 0, always) }
 
 // report ends the control's load and prints its figures.
-func (c *control) report(t *testing.T) outcome {
+func (c *control) report(t *testing.T) {
 	t.Helper()
+	if c == nil {
+		return
+	}
 	c.load.stop()
-	seen := c.seen()
-	t.Logf("plain gRPC: %v", seen)
-	return seen
+	t.Logf("plain gRPC: %v", c.seen())
 }

@@ -17,7 +17,7 @@ func TestDatacenterFailover(t *testing.T) {
 		consultest.ClusterOptions{Datacenter: "eu", Servers: 1, Net: 31},
 		consultest.ClusterOptions{Datacenter: "us", Servers: 1, Net: 32})
 	eu, us := two[0], two[1]
-	c := newCluster(t, setup{agent: eu.Clients[0], servers: 3, query: "?dc=eu,us", idle: true})
+	c := newCluster(t, setup{agent: eu.Clients[0], servers: 3, query: "?dc=eu,us", idle: true, noControl: true})
 	var standby []*server
 	for n := range 3 {
 		srv := c.launch(t, spec{id: fmt.Sprintf("us-%d", n+1), agent: us.Clients[0].Addr})

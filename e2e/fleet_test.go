@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +19,7 @@ import (
 func TestFleetGrowsAndShrinks(t *testing.T) {
 	t.Parallel()
 	const hosted, half = 45, 25 * time.Second
-	c := newCluster(t, setup{})
+	c := newCluster(t, setup{noControl: true})
 	var coming, going sync.WaitGroup
 	each(hosted, half, func(n int) {
 		coming.Go(func() { c.host(t, c.servers[n%5], fmt.Sprintf("hosted-%d", n+1)) })
@@ -76,15 +75,16 @@ func each(n int, d time.Duration, do func(n int)) {
 // rejected at once then, and told why.
 func TestFleetToZeroAndBack(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, setup{})
+	c := newCluster(t, setup{noControl: true})
 	var leaving sync.WaitGroup
-	left := make([]time.Duration, len(c.servers)) // when each process had ended
-	for n, srv := range c.servers {
-		leaving.Go(func() { srv.leave(t); left[n] = c.load.now() })
+	var last time.Duration // when the last one was told to leave
+	for _, srv := range c.servers {
 		time.Sleep(500 * time.Millisecond)
+		last = c.load.now()
+		leaving.Go(func() { srv.leave(t) })
 	}
 	leaving.Wait()
-	gone := slices.Max(left)
+	gone := c.load.now()
 	time.Sleep(settle)
 	empty := c.load.now()
 	c.restart(t, 0)
@@ -97,13 +97,10 @@ func TestFleetToZeroAndBack(t *testing.T) {
 	seen := c.between(0, always)
 	t.Logf("nobody from %v to %v; surecall: %v", round(gone), round(back), seen)
 	c.addUp(t, seen)
-	c.control.report(t)
 
-	// The last one serves until its end, but takes no new calls a moment before.
-	const refusing = 2500 * time.Millisecond
 	texts := map[string]int{}
 	for _, f := range seen.failed {
-		if f.due < gone-refusing || f.due > back {
+		if f.due < last || f.due > back {
 			t.Errorf("%v: due at %v: %v: want no failure while an instance lives", f.method, round(f.due), f.err)
 		}
 		var r *surecall.Rejection

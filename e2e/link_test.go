@@ -18,7 +18,9 @@ func TestBadLinkToTheAgent(t *testing.T) {
 	needBinaries(t)
 	agent := consultest.StartWith(t, consultest.Options{})
 	link := newLink(t, agent.Addr)
-	c := newCluster(t, setup{agent: agent, via: link.Addr, registerVia: link.Addr, flags: all(5, "-ttl", "15s")})
+	c := newCluster(t, setup{
+		agent: agent, via: link.Addr, registerVia: link.Addr, flags: all(5, "-ttl", "15s"), noControl: true,
+	})
 	link.SetBad(true)
 	time.Sleep(5 * time.Second)
 	// One comes and one goes meanwhile.
