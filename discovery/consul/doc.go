@@ -12,6 +12,7 @@
 //	a token without the rights         200, an empty list           the last set, doubted
 //	an agent that hangs                nothing, for ever            an error after the query's deadline
 //	an agent that is down              an error                     an error at once; back-off up to 30 s
+//	an agent whose stream went silent  200, an old list             the leader's set, after an audit
 //	a proxy that strips headers        index 0                      polling each 2 s, not a hot loop
 //	there is none, or the last left    200, an empty list           an empty set, once the leader confirms it
 //
@@ -35,7 +36,18 @@
 //	client's deadline per query         wait + wait/16 + 10 s
 //	back-off after an error             100 ms ×2 to 30 s, full jitter; from 5 s if it is our fault
 //	time between two returns            20 ms, after a burst of 3; ten times the last decoding
+//	audit of the agent's view           5 to 10 min, at random
 //	watch outlives its last user        0 (New), 30 s (Shared)
+//
+// An audit asks the leader for the same instances, which costs the servers one full read
+// of the service per watch (1,000 instances: about 85 ms), beside the query that waits. What
+// still differs two seconds later is no change on its way: then the leader's set is used,
+// with a problem that says so, and the agent's view is believed again once both agree;
+// until then the leader is asked at each change and at least every 30 s. Trouble of an audit is
+// not trouble of the watch.
+//
+// Another datacenter is watched through the same agent; whatever is confirmed is confirmed
+// by the leader there.
 //
 // # What becomes an instance
 //

@@ -213,12 +213,12 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	params := req.URL.Query()
 	index, _ := strconv.ParseUint(params.Get("index"), 10, 64)
 	wait, _ := time.ParseDuration(params.Get("wait"))
-	if _, cached := params["cached"]; index == 0 && !cached && r.leader != nil && r.leader(w) {
+	r.mu.Lock()
+	changed, current, leader := r.changed, r.index, r.leader
+	r.mu.Unlock()
+	if _, cached := params["cached"]; index == 0 && !cached && leader != nil && leader(w) {
 		return
 	}
-	r.mu.Lock()
-	changed, current := r.changed, r.index
-	r.mu.Unlock()
 	if index > 0 && index == current {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()

@@ -33,6 +33,9 @@ type answer struct {
 	decoding time.Duration // reading and decoding it
 }
 
+// led reports whether a leader stands behind the answer.
+func (a answer) led() bool { return a.backend == backendRPC && a.leader }
+
 // plan is the next query.
 type plan struct {
 	pause  time.Duration // before it
@@ -53,6 +56,7 @@ type progress struct {
 	failures  int       // in a row
 	doubts    int       // answers in a row that were not simply believed
 	lostAt    time.Time // when the registry's memory was first found shorter than ours
+	stale     bool      // the agent's view was found to be, and has not agreed with the leader since
 }
 
 var errFiltered = errors.New("Consul hides instances from us: " + forbidden)
@@ -65,6 +69,18 @@ func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)
 	if a.filtered {
 		return p.hidden(a)
 	}
+	if p.stale {
+		b, err := confirm()
+		switch {
+		case err != nil:
+			return p.doubt(a, fmt.Errorf("the agent's view is stale and the leader does not answer: %w", err))
+		case !b.led():
+			return p.doubt(a, errors.New("the agent's view is stale and no leader answers"))
+		case !sameSet(a.instances, b.instances):
+			return p.confirmed(b, b, now)
+		}
+		p.stale = false
+	}
 	if len(a.instances) > 0 {
 		return p.believe(a), nil
 	}
@@ -75,12 +91,18 @@ func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)
 		return p.doubt(a, fmt.Errorf("none of its %d registrations can be used", a.entries))
 	}
 	b, err := confirm()
-	switch {
-	case err != nil:
+	if err != nil {
 		return p.doubt(a, fmt.Errorf("the agent has no instances and its servers do not confirm it: %w", err))
+	}
+	return p.confirmed(a, b, now)
+}
+
+// confirmed judges what the leader says in the place of the answer a.
+func (p *progress) confirmed(a, b answer, now time.Time) (decoded, error) {
+	switch {
 	case b.filtered:
 		return p.hidden(b)
-	case b.backend != backendRPC || !b.leader:
+	case !b.led():
 		return p.doubt(a, errors.New("the agent has no instances and no leader confirms it"))
 	case len(b.instances) > 0:
 		return p.despite(b), nil

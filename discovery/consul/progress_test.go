@@ -115,6 +115,42 @@ func TestConfirmedEmptyStays(t *testing.T) {
 	}
 }
 
+// A view that was found to be stale is not believed before it agrees with the leader, and
+// then it is without asking.
+func TestStaleViews(t *testing.T) {
+	down := errors.New("No cluster leader")
+	for _, tt := range []struct {
+		name    string
+		got     answer
+		confirm answer
+		err     error
+		want    string
+		doubt   string
+		stale   bool // afterwards
+	}{
+		{"still", full(10, "a"), lead(20, "a", "b"), nil, "a b", "", true},
+		{"agrees", full(20, "a", "b"), lead(20, "a", "b"), nil, "a b", "", false},
+		{"agrees that there is none", full(20), lead(20), nil, "", "", false},
+		{"there is none any more", full(10, "a"), lead(20), nil, "", "", true},
+		{"no servers", full(10, "a", "b"), answer{}, down, "a", "stale and the leader does not answer: No cluster leader", true},
+		{"no leader", full(10, "a", "b"), leaderless(lead(20, "b")), nil, "a", "no leader", true},
+		{"ACLs", full(10, "a"), hide(lead(20, "b")), nil, "b", "node:read", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &progress{waitTime: time.Minute, stale: true}
+			p.believe(full(9, "a"))
+			set, doubt := p.judge(tt.got, noon, func() (answer, error) { return tt.confirm, tt.err })
+			var got []string
+			for _, i := range set.instances {
+				got = append(got, i.ID)
+			}
+			if strings.Join(got, " ") != tt.want || (doubt != nil) != (tt.doubt != "") || !strings.Contains(text(doubt), tt.doubt) || p.stale != tt.stale {
+				t.Errorf("instances %v, doubt %v, stale %v", got, doubt, p.stale)
+			}
+		})
+	}
+}
+
 // A registry that lost its memory is believed to be empty once its services had the
 // time to come back.
 func TestLostMemoryIsBelievedInTheEnd(t *testing.T) {
@@ -181,6 +217,7 @@ func TestProgressModel(t *testing.T) {
 				continue
 			}
 			a := randomAnswer(random)
+			p.stale = p.stale || random.IntN(10) == 0
 			said := false
 			set, doubt := p.judge(a, now, func() (answer, error) {
 				b := randomAnswer(random)

@@ -13,3 +13,6 @@ func sameInstance(a, b discovery.Instance) bool {
 		a.Weight == b.Weight && a.Region == b.Region && a.Zone == b.Zone && a.ServerName == b.ServerName &&
 		a.Health == b.Health && slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Meta, b.Meta)
 }
+
+// sameSet compares two sets, both sorted by ID.
+func sameSet(a, b []discovery.Instance) bool { return slices.EqualFunc(a, b, sameInstance) }

@@ -21,6 +21,7 @@ type watch struct {
 	query  discovery.Query
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the loop has ended
+	stale  chan struct{} // the audit tells on it that the agent's view is stale
 
 	// guarded by hub.mu
 	users  int
@@ -32,7 +33,9 @@ type watch struct {
 	seq      uint64             // of latest; 0: none yet
 	goodSeq  uint64             // of good; 0: none yet
 	answered time.Time          // the last answer, also one that changed nothing
-	changed  chan struct{}      // closed at the next publish
+	view     []discovery.Instance
+	trust    bool          // whether view is taken for the truth
+	changed  chan struct{} // closed at the next publish
 }
 
 // burst of returns before the rate limit applies, so that a single change, and the
@@ -41,7 +44,10 @@ const burst = 3
 
 func startWatch(a *agent, q discovery.Query) *watch {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watch{agent: a, query: q, cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}
+	w := &watch{
+		agent: a, query: q, cancel: cancel,
+		done: make(chan struct{}), stale: make(chan struct{}), changed: make(chan struct{}),
+	}
 	go w.run(ctx)
 	return w
 }
@@ -55,17 +61,25 @@ func (w *watch) stop() {
 // run asks, judges and publishes until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	defer close(w.done)
+	var audit sync.WaitGroup
+	defer audit.Wait()
+	audit.Go(func() { w.audit(ctx) })
 	p := &progress{waitTime: w.agent.WaitTime, near: w.query.Near != ""}
 	limit := rate.NewLimiter(rate.Every(minInterval), burst)
 	confirm := func() (answer, error) { return w.agent.leaderRead(ctx, w.query) }
 	next := p.first()
 	for pause(ctx, next.pause) && limit.Wait(ctx) == nil {
-		a, err := w.agent.watchRead(ctx, w.query, next)
+		a, stale, err := w.read(ctx, next)
 		if ctx.Err() != nil {
 			return
 		}
+		if stale {
+			p.stale, next = true, p.first()
+			continue
+		}
 		if err != nil {
 			next = p.failed(err, rand.Float64)
+			w.believe(nil, false)
 			w.publish(discovery.Snapshot{Err: err})
 			continue
 		}
@@ -73,13 +87,58 @@ func (w *watch) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if doubt != nil {
-			doubt = fmt.Errorf("discovery/consul: watch %q: %w", w.query.Service, doubt)
-		}
-		w.publish(snapshot(set, w.query.Accept, doubt))
+		w.report(set, doubt, p.stale)
 		next = p.answered(next, a)
 		limit.SetLimit(rate.Every(interval(a.decoding)))
 	}
+}
+
+// read makes the planned query, unless the audit finds meanwhile that the agent's view
+// is stale.
+func (w *watch) read(ctx context.Context, next plan) (a answer, stale bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a, err = w.agent.watchRead(ctx, w.query, next)
+	}()
+	select {
+	case <-done:
+		return a, false, err
+	case <-w.stale:
+		cancel()
+		<-done
+		return answer{}, true, nil
+	}
+}
+
+// report publishes a set as it was judged.
+func (w *watch) report(set decoded, doubt error, stale bool) {
+	w.believe(set.instances, doubt == nil && !stale)
+	if stale {
+		set.problems = append(slices.Clip(set.problems), discovery.Problem{
+			Instance: w.query.Service, What: "the agent's view is stale: the leader is asked in its place until they agree",
+		})
+	}
+	if doubt != nil {
+		doubt = fmt.Errorf("discovery/consul: watch %q: %w", w.query.Service, doubt)
+	}
+	w.publish(snapshot(set, w.query.Accept, doubt))
+}
+
+// believe notes the view of the agent, of which the audit asks, and whether it counts.
+func (w *watch) believe(view []discovery.Instance, trust bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.view, w.trust = view, trust
+}
+
+// trusted returns the view of the agent, and whether it is taken for the truth.
+func (w *watch) trusted() ([]discovery.Instance, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.view, w.trust
 }
 
 // publish hands s to the users unless it is what they have.
@@ -151,7 +210,7 @@ func (w *watch) after(seen uint64) (discovery.Snapshot, uint64, <-chan struct{})
 // sameSnapshot compares what users see. Instances are sorted, so order is no difference.
 func sameSnapshot(a, b discovery.Snapshot) bool {
 	return text(a.Err) == text(b.Err) && text(a.Doubt) == text(b.Doubt) &&
-		slices.EqualFunc(a.Instances, b.Instances, sameInstance) && slices.Equal(a.Problems, b.Problems)
+		sameSet(a.Instances, b.Instances) && slices.Equal(a.Problems, b.Problems)
 }
 
 func text(err error) string {
