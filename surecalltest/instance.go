@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -11,6 +12,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -24,15 +27,17 @@ type Instance struct {
 	calls   atomic.Int64
 	dials   atomic.Int64
 
-	mu       sync.Mutex
-	listed   discovery.Instance
-	isListed bool
-	listener *bufconn.Listener // nil: not running
-	server   *grpc.Server
-	served   chan struct{}
-	hang     chan struct{} // closed by Resume; nil: does not hang
-	delay    time.Duration
-	fail     func(method string, call int64) error
+	mu         sync.Mutex
+	listed     discovery.Instance
+	isListed   bool
+	listener   *bufconn.Listener // nil: not running
+	server     *grpc.Server
+	served     chan struct{}
+	health     *health.Server
+	notServing bool
+	hang       chan struct{} // closed by Resume; nil: does not hang
+	delay      time.Duration
+	fail       func(method string, call int64) error
 }
 
 // ID is the ID that the instance is registered under.
@@ -45,7 +50,8 @@ func (i *Instance) Address() string {
 	return i.listed.Address
 }
 
-// Calls is how many calls have reached the instance, hanging and failing ones included.
+// Calls is how many calls have reached the instance, failing ones included. Health checks
+// are not counted.
 func (i *Instance) Calls() int { return int(i.calls.Load()) }
 
 // Dials is how many connections to it have been made.
@@ -61,6 +67,10 @@ func (i *Instance) Start() {
 	i.listener, i.served = newListener(), make(chan struct{})
 	i.server = grpc.NewServer(grpc.UnaryInterceptor(i.unary), grpc.StreamInterceptor(i.stream))
 	i.cluster.register(i.server, i)
+	if i.health = health.NewServer(); i.notServing {
+		i.health.Shutdown()
+	}
+	healthpb.RegisterHealthServer(i.server, i.health)
 	go func(s *grpc.Server, l net.Listener, done chan struct{}) {
 		defer close(done)
 		_ = s.Serve(stoppable{l, i})
@@ -122,6 +132,21 @@ func (i *Instance) Resume() {
 	}
 }
 
+// Serving is what the instance's health service says of it from now on, in its next lives
+// too. It serves in either case.
+func (i *Instance) Serving(serving bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.notServing = !serving
+	switch {
+	case i.health == nil:
+	case serving:
+		i.health.Resume()
+	default:
+		i.health.Shutdown()
+	}
+}
+
 // Delay makes every call take d.
 func (i *Instance) Delay(d time.Duration) {
 	i.mu.Lock()
@@ -160,8 +185,11 @@ func (i *Instance) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 	return handler(srv, ss)
 }
 
-// meet is what a call meets before its handler.
+// meet is what a call meets before its handler. Health checks meet nothing.
 func (i *Instance) meet(ctx context.Context, method string) error {
+	if strings.HasPrefix(method, "/grpc.health.v1.Health/") {
+		return nil
+	}
 	call := i.calls.Add(1)
 	i.mu.Lock()
 	delay, fail := i.delay, i.fail
