@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -345,12 +346,21 @@ func (l *log) add(e event.Event) {
 	defer l.mu.Unlock()
 	switch e := e.(type) {
 	case event.SourceDegraded:
-		l.lines = append(l.lines, "degraded: "+string(rune('0'+e.Known))+" known")
+		l.lines = append(l.lines, fmt.Sprintf("%sdegraded: %d known", in(e.Datacenter), e.Known))
 	case event.SourceRecovered:
-		l.lines = append(l.lines, "recovered after "+e.After.String())
+		l.lines = append(l.lines, in(e.Datacenter)+"recovered after "+e.After.String())
+	case event.SnapshotProblem:
+		l.lines = append(l.lines, in(e.Datacenter)+"problem: "+e.Err.Error())
 	case event.InstanceProblem:
 		l.lines = append(l.lines, "problem of "+e.Instance+": "+e.What)
 	}
+}
+
+func in(datacenter string) string {
+	if datacenter == "" {
+		return ""
+	}
+	return datacenter + " "
 }
 
 func (l *log) want(t *testing.T, lines ...string) {
