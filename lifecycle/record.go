@@ -47,8 +47,9 @@ type RecordPolicy struct {
 	SideEffects []string
 
 	// Redact gets a copy of each message that is to be recorded and returns what is
-	// recorded in its place: the copy, changed or not, or nil to record nothing. It runs
-	// after the handler, on the call's goroutine. If it panics, nothing is recorded.
+	// recorded in its place: the copy, changed or not, or nil to record nothing. The copy
+	// has no fields that its type does not know, which the hook could not see. The hook
+	// runs after the handler, on the call's goroutine; if it panics, nothing is recorded.
 	// Default: messages are recorded as they are.
 	Redact func(method string, message proto.Message) proto.Message
 }
@@ -180,7 +181,7 @@ func (r *Recorder) redact(method string, like proto.Message, taken []byte) (reda
 		}
 	}()
 	message := like.ProtoReflect().New().Interface()
-	if err := proto.Unmarshal(taken, message); err != nil {
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(taken, message); err != nil {
 		return nil, err
 	}
 	if message = r.policy.Redact(method, message); message == nil || !message.ProtoReflect().IsValid() {

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/surecall/surecall/examples/orders"
@@ -160,6 +161,19 @@ func TestRedact(t *testing.T) {
 				t.Errorf("status %+v, want %+v", got, tt.status)
 			}
 		})
+	}
+}
+
+// What a newer caller sends beside the fields that this server knows, no hook of this
+// server can redact.
+func TestRedactedMessagesHoldNoUnknownFields(t *testing.T) {
+	req := &orders.GetRequest{Id: "known"}
+	req.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 99, protowire.BytesType), "secret"))
+	r := recorder(t, lifecycle.RecordPolicy{Redact: func(_ string, m proto.Message) proto.Message { return m }})
+	_ = through(t.Context(), r, getMethod, req, nil)
+	var b bytes.Buffer
+	if _, err := r.WriteTo(&b); err != nil || !strings.Contains(b.String(), "known") || strings.Contains(b.String(), "secret") {
+		t.Errorf("recorded %q, %v", &b, err)
 	}
 }
 

@@ -88,6 +88,9 @@ func (p ReplayPolicy) Validate() error {
 // is for the step to say. A recording that was cut off or damaged is replayed up to there, and
 // reported.
 //
+// The format of a recording, for those who write one by other means, is documented in
+// lifecycle/internal/replay.
+//
 // r is read to its end once, so that the step can run once. A reader that may block
 // holds the step up, whatever its timeout; see [ReplayFrom].
 func Replay(r io.Reader, p ReplayPolicy) func(context.Context, *grpc.ClientConn) error {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -131,6 +133,38 @@ func TestARecordingWarmsUpAnotherServer(t *testing.T) {
 			t.Errorf("%d replays were recorded", n)
 		}
 	})
+}
+
+// As a step of a server's start: every call is one of its own, and comes before it is
+// registered; one that fails keeps it from being registered at all.
+func TestReplayIsAStepOfTheStart(t *testing.T) {
+	for _, fail := range []bool{false, true} {
+		replayed := 0
+		inBubble(t, func(r *rig, c *lifecycle.Config) {
+			r.orders.get = func(ctx context.Context) error {
+				if lifecycle.IsReplay(ctx) && len(r.listed()) == 0 {
+					replayed++
+				}
+				if fail {
+					return status.Error(codes.Internal, "cold")
+				}
+				return nil
+			}
+			policy := lifecycle.ReplayPolicy{PerMethod: 7, Parallelism: 1}
+			c.Steps = []lifecycle.Step{{Name: "replay", Run: lifecycle.Replay(bytes.NewReader(recordingOf("a")), policy)}}
+		}, func(t *testing.T, r *rig) {
+			err := r.life.Start(t.Context(), r.server)
+			if (err != nil) != fail || fail && !strings.Contains(err.Error(), "0 of 7 calls answered") {
+				t.Errorf("fail %v: started with %v", fail, err)
+			}
+			if replayed != 7 {
+				t.Errorf("fail %v: %d replays before it is registered, want 7", fail, replayed)
+			}
+			if registered := len(r.listed()) == 1; registered == fail {
+				t.Errorf("fail %v: registered %v", fail, registered)
+			}
+		})
+	}
 }
 
 func TestWhenAReplayFails(t *testing.T) {
@@ -307,4 +341,38 @@ func ExampleReplay() {
 	// <nil>
 	// get o-1 2
 	// get o-2 2
+}
+
+func ExampleReplayFrom() {
+	// A server that runs lets new ones have what it recorded.
+	recorder, err := lifecycle.Record(lifecycle.RecordPolicy{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = through(context.Background(), recorder, "/orders.v1.Orders/Get", &orders.GetRequest{Id: "o-1"}, nil)
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = recorder.WriteTo(w)
+	}))
+	defer peer.Close()
+
+	fetch := func(ctx context.Context) (io.ReadCloser, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, peer.URL, nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		return resp.Body, nil // what is no recording says so when it is read
+	}
+	step := lifecycle.Step{Name: "replay", Optional: true, Run: lifecycle.ReplayFrom(fetch, lifecycle.ReplayPolicy{PerMethod: 3})}
+
+	// The life of the server runs its steps. By hand:
+	server := new(warehouse)
+	conn, closeAll := server.open()
+	defer closeAll()
+	fmt.Println(step.Run(context.Background(), conn), server.asked)
+	// Output: <nil> map[get o-1:3]
 }
