@@ -12,3 +12,6 @@ import (
 func (l *Life) RunWith(ctx context.Context, srv *grpc.Server, signals <-chan os.Signal) error {
 	return l.run(ctx, srv, signals, func() {})
 }
+
+// Unary is the interceptor of unary calls.
+func (l *Life) Unary() grpc.UnaryServerInterceptor { return l.unary }

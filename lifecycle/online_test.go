@@ -1,0 +1,158 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/wire"
+	"github.com/surecall/surecall/lifecycle"
+)
+
+// Online takes back all that Drain did, in whichever step it comes.
+func TestOnline(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Second, 2500 * time.Millisecond, time.Hour} {
+		inBubble(t, nil, func(t *testing.T, r *rig) {
+			r.start()
+			first := r.listed()[0].Incarnation
+			r.life.Health().SetServingStatus("other", healthpb.HealthCheckResponse_NOT_SERVING)
+			release := r.holds()
+			call := r.goGet()
+			drained := r.drain()
+			time.Sleep(after)
+			if err := r.life.Online(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-drained; (err != nil) != (after < time.Hour) {
+				t.Errorf("after %v, the drain: %v", after, err)
+			}
+			release()
+			<-call
+			r.orders.get = nil
+			if trailer, err := r.get(); err != nil || len(trailer) > 0 {
+				t.Errorf("after %v: trailer %v, error %v: want no mark", after, trailer, err)
+			}
+			if set := r.listed(); len(set) != 1 || set[0].Incarnation != first {
+				t.Errorf("after %v: registered %+v, want incarnation %s", after, set, first)
+			}
+			if h := r.health(); h != healthpb.HealthCheckResponse_SERVING {
+				t.Errorf("after %v: %v", after, h)
+			}
+			other, err := r.life.Health().Check(t.Context(), &healthpb.HealthCheckRequest{Service: "other"})
+			if err != nil || other.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+				t.Errorf("what the program had set is %v, error %v", other, err)
+			}
+			if err := errors.Join(r.life.Online(t.Context()), <-r.drain()); err != nil {
+				t.Errorf("once more, and offline again: %v", err)
+			}
+			if len(r.listed()) != 0 || r.health() != healthpb.HealthCheckResponse_NOT_SERVING {
+				t.Error("not offline again")
+			}
+		})
+	}
+}
+
+func TestOnlineTooLate(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		if r.life.Online(t.Context()) == nil || r.life.Drain(t.Context()) == nil {
+			t.Error("before the start: want errors")
+		}
+		r.start()
+		stopped := make(chan error, 1)
+		go func() { stopped <- r.life.Stop(t.Context()) }()
+		synctest.Wait()
+		if r.life.Online(t.Context()) == nil {
+			t.Error("stopping: want an error")
+		}
+		<-stopped
+		if r.life.Online(t.Context()) == nil || r.life.Start(t.Context(), r.server) == nil {
+			t.Error("stopped: want errors")
+		}
+		if err := r.life.Drain(t.Context()); err != nil {
+			t.Errorf("stopped is drained: %v", err)
+		}
+	})
+}
+
+// While a slow removal is under way nothing is registered that it would take out again.
+func TestOnlineWhileDeregistering(t *testing.T) {
+	inBubble(t, func(r *rig, c *lifecycle.Config) { c.Registrars[0] = stuckRegistrar{r.registry} }, func(t *testing.T, r *rig) {
+		r.start()
+		drained := r.drain()
+		began := time.Now()
+		online := make(chan error, 1)
+		go func() { online <- r.life.Online(t.Context()) }()
+		synctest.Wait()
+		if trailer, err := r.get(); err != nil || len(trailer) > 0 {
+			t.Errorf("trailer %v, error %v: want the mark lifted at once", trailer, err)
+		}
+		again := r.drain() // changes its mind
+		if err := errors.Join(<-online, r.life.Online(t.Context())); err != nil {
+			t.Error(err)
+		}
+		<-drained
+		<-again
+		synctest.Wait()
+		if took := time.Since(began); len(r.listed()) != 1 || took < 3*time.Second {
+			t.Errorf("%d registered after %v: want it when the removal is over", len(r.listed()), took)
+		}
+	})
+}
+
+// A server that is told to be offline while it warms up gets warm and stays offline.
+func TestDrainWhileWarmingUp(t *testing.T) {
+	inBubble(t, func(_ *rig, c *lifecycle.Config) {
+		c.Steps = []lifecycle.Step{{Name: "cache", Run: func(context.Context, *grpc.ClientConn) error { time.Sleep(time.Second); return nil }}}
+	}, func(t *testing.T, r *rig) {
+		started := make(chan error, 1)
+		go func() { started <- r.life.Start(t.Context(), r.server) }()
+		synctest.Wait()
+		if err := r.life.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-started; err != nil || len(r.listed()) != 0 || r.health() != healthpb.HealthCheckResponse_NOT_SERVING {
+			t.Errorf("error %v, registered %v, health %v", err, r.listed(), r.health())
+		}
+		if trailer, err := r.get(); err != nil || !slices.Equal(trailer[wire.Draining], []string{"1"}) {
+			t.Errorf("trailer %v, error %v", trailer, err)
+		}
+		if err := r.life.Online(t.Context()); err != nil || len(r.listed()) != 1 || r.health() != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("error %v, registered %v, health %v", err, r.listed(), r.health())
+		}
+	})
+}
+
+// Each leaving has its own channel.
+func TestDrainingAgain(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		var closed []bool
+		r.orders.get = func(ctx context.Context) error {
+			select {
+			case <-lifecycle.Draining(ctx):
+				closed = append(closed, true)
+			default:
+				closed = append(closed, false)
+			}
+			return nil
+		}
+		r.start()
+		for range 2 {
+			_, _ = r.client.Get(t.Context(), &orders.GetRequest{})
+			<-r.drain()
+			_, _ = r.client.Get(t.Context(), &orders.GetRequest{})
+			if err := r.life.Online(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if want := []bool{false, true, false, true}; !slices.Equal(closed, want) {
+			t.Errorf("closed %v, want %v", closed, want)
+		}
+	})
+}
