@@ -175,10 +175,10 @@ func (v view) status(now time.Time, closed bool) Answer {
 		a.Age = now.Sub(a.At)
 	}
 	switch {
-	case v.doubt != nil:
-		a.Why = event.Mask(v.doubt.Error())
 	case closed:
 		a.Why = "it is no longer asked: the client is idle or closed"
+	case v.doubt != nil:
+		a.Why = event.Mask(v.doubt.Error())
 	}
 	return a
 }
