@@ -115,7 +115,7 @@ func dialable(address string) (string, error) {
 }
 
 func (c *offlineCommand) usage() {
-	fmt.Fprintf(c.out, `usage: offline [-admin host:port] [-timeout duration]
+	_, _ = fmt.Fprintf(c.out, `usage: offline [-admin host:port] [-timeout duration]
 Sends the server offline that listens on the admin address, and waits until it has drained.
   -admin     the server's admin address (default $%s, else what the program was built with)
   -timeout   how long to wait (default %v); the drain goes on when it passes
@@ -123,7 +123,7 @@ Sends the server offline that listens on the admin address, and waits until it h
 }
 
 func (c *offlineCommand) say(format string, args ...any) {
-	fmt.Fprintf(c.out, "offline: "+format+"\n", args...)
+	_, _ = fmt.Fprintf(c.out, "offline: "+format+"\n", args...)
 }
 
 // run asks the server to leave and says what it waits for until it has left.

@@ -88,7 +88,7 @@ func TestOfflineCommand(t *testing.T) {
 		{name: "as listened on, all addresses", args: "offline --admin=0.0.0.0:" + port, want: "drained"},
 		{name: "as listened on, all IPv6 addresses", args: "offline --admin=[::]:" + port, want: "drained"},
 		{name: "nobody there", args: "offline", address: closed, code: 1, want: "POST /offline: dial tcp 127.0.0.1:1: "},
-		{name: "it fails", args: "offline", address: failing, code: 1, want: "POST /offline: 500 Internal Server Error: offline: stopped"},
+		{name: "it fails", args: "offline", address: failing, code: 1, want: "POST /offline: 409 Conflict: offline: stopped"},
 		{name: "something else there", args: "offline", address: other, code: 1, want: "want the admin endpoint of a surecall server"},
 		{name: "no address", args: "offline", code: 2, want: "no admin address: want host:port in -admin or SURECALL_ADMIN", usage: true},
 		{name: "no port", args: "offline", address: "localhost", code: 2, want: `admin address "localhost": want host:port`, usage: true},

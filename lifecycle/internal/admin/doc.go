@@ -10,7 +10,8 @@
 //
 // HEAD is answered wherever GET is, except that it never changes anything: HEAD /offline
 // is refused. A wrong method is 405 with what is allowed, an unknown path 404 with the
-// paths that there are; every refusal is one line of text that says what was wanted.
+// paths that there are, and 409 says why the server cannot leave or come back now;
+// every refusal is one line of text that says what was wanted.
 //
 // # What changes something
 //

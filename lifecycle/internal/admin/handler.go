@@ -153,7 +153,7 @@ func (e *endpoint) inflight(w http.ResponseWriter, _ *http.Request) {
 func (e *endpoint) offline(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	if err := e.control.Offline(r.Context()); err != nil {
-		refuse(w, http.StatusInternalServerError, "offline: %v", err)
+		refuse(w, http.StatusConflict, "offline: %v", err)
 		return
 	}
 	answer(w, Left{State: "offline", Took: time.Since(start).Seconds()})

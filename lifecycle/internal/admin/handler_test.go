@@ -79,7 +79,7 @@ func TestEveryRuleOfTheEndpoint(t *testing.T) {
 		{name: "not ready, HEAD", server: down, method: "HEAD", path: "/readyz", status: 503},
 		{name: "in flight", server: up, method: "GET", path: "/inflight", status: 200, want: `{"unary":2,"streams":1,"draining":true}`},
 		{name: "offline", server: up, method: "POST", path: "/offline", status: 200, want: `"state":"offline"`, changes: true},
-		{name: "offline fails", server: down, method: "POST", path: "/offline", status: 500, want: "offline: stopped\n", changes: true},
+		{name: "offline fails", server: down, method: "POST", path: "/offline", status: 409, want: "offline: stopped\n", changes: true},
 		{name: "online", server: up, method: "POST", path: "/online", status: 200, want: "online\n", changes: true},
 		{name: "online too late", server: down, method: "POST", path: "/online", status: 409, want: "online: too late", changes: true},
 
