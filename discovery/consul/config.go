@@ -10,11 +10,15 @@ import (
 	"github.com/surecall/surecall/event"
 )
 
-// Bounds and default of [Config.WaitTime].
+// Bounds and defaults of [Config.WaitTime] and [Config.Refresh].
 const (
 	DefaultWaitTime = 60 * time.Second
 	MinWaitTime     = time.Second
 	MaxWaitTime     = 10 * time.Minute // Consul cuts longer ones to this
+
+	DefaultRefresh = 10 * time.Second
+	MinRefresh     = time.Second
+	MaxRefresh     = 10 * time.Minute
 )
 
 // Config says which Consul agent to talk to, and how. The zero value is the agent
@@ -50,6 +54,10 @@ type Config struct {
 	// WaitTime is how long the agent may hold a query while nothing changes; it bounds
 	// every silent failure of a watch. Default 60 s, 1 s to 10 min.
 	WaitTime time.Duration
+	// Refresh is how often a prepared query is executed, give or take a tenth: Consul
+	// cannot tell of changes to its result. Each time costs one read of the leader. Default
+	// 10 s, 1 s to 10 min. Other queries have their changes pushed and do not use it.
+	Refresh time.Duration
 	// Events is told when a registration cannot be kept alive and when it can again.
 	// Default none.
 	Events event.Handler
@@ -86,6 +94,9 @@ func (c Config) String() string {
 	field("Partition", c.Partition)
 	if c.WaitTime != 0 {
 		fmt.Fprintf(&b, ", WaitTime: %v", c.WaitTime)
+	}
+	if c.Refresh != 0 {
+		fmt.Fprintf(&b, ", Refresh: %v", c.Refresh)
 	}
 	return b.String() + "}"
 }

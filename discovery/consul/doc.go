@@ -49,6 +49,21 @@
 // Another datacenter is watched through the same agent; whatever is confirmed is confirmed
 // by the leader there.
 //
+// # Prepared queries
+//
+// "consul:///orders?prepared-query=orders-nearest" takes its instances from the prepared
+// query "orders-nearest"; "orders" goes on naming the service in errors and certificates.
+// The prepared query itself says which service, tags and health, and which datacenters to
+// turn to; dc says in which one it is kept. What it never gives are critical instances,
+// OnlyPassing or not, so fallbackToUnhealthy finds none either. Consul pushes no changes of
+// it: it is polled, each 10 s by default, so an instance that leaves is seen that much later.
+//
+// Each answer is the leader's own, and none has an index. So an empty one is believed if
+// nothing was there before, and doubted for 1 min if there was: a registry that lost its
+// memory and a datacenter that cannot be reached look the same. If another datacenter than
+// the first answered, a problem says which. A name that Consul does not know is an error,
+// asked again slowly.
+//
 // # What becomes an instance
 //
 //	address      tagged address or named port asked for; socket; "grpc" as kratos writes it;
@@ -100,6 +115,7 @@
 //	dc                 a datacenter, or several with commas between: the others stand in for
 //	                   the first, in their order
 //	ns, partition, peer, near
+//	prepared-query     the name or ID of a prepared query; refresh is Config.Refresh then
 //	port, address      a named port, a tagged address
 //	wait, scheme       Config.WaitTime, Config.Scheme
 //	token, token-file  prefer the environment: targets end up in logs
@@ -109,9 +125,9 @@
 // Accepted and ignored: limit (the balancer chooses its subset, and keeps it), timeout and
 // max-backoff (each query has a deadline, each error a back-off), allow-stale and
 // require-consistent (the agent's stream ignores both; an empty answer is checked with the
-// leader anyway), refresh (changes are pushed).
+// leader anyway), refresh without prepared-query (changes are pushed).
 //
 // # What it does not do
 //
-// No prepared queries, no Connect sidecars, no agent TLS renewal: TLS files are read once.
+// No Connect sidecars, no agent TLS renewal: TLS files are read once.
 package consul

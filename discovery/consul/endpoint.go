@@ -44,6 +44,9 @@ func (c Config) resolve() (endpoint, error) {
 	if e.WaitTime < MinWaitTime || e.WaitTime > MaxWaitTime {
 		fail("WaitTime %v: want 0 (means %v) or %v to %v", e.WaitTime, DefaultWaitTime, MinWaitTime, MaxWaitTime)
 	}
+	if e.Refresh < MinRefresh || e.Refresh > MaxRefresh {
+		fail("Refresh %v: want 0 (means %v) or %v to %v", e.Refresh, DefaultRefresh, MinRefresh, MaxRefresh)
+	}
 	if (e.TLS.CertFile == "") != (e.TLS.KeyFile == "") || (len(e.TLS.CertPEM) == 0) != (len(e.TLS.KeyPEM) == 0) {
 		fail("TLS: a client certificate needs its key and a key its certificate: want both or neither")
 	}
@@ -76,6 +79,9 @@ func (c Config) withEnvironment(env *api.Config) Config {
 	c.TLS.InsecureSkipVerify = c.TLS.InsecureSkipVerify || env.TLSConfig.InsecureSkipVerify
 	if c.WaitTime == 0 {
 		c.WaitTime = DefaultWaitTime
+	}
+	if c.Refresh == 0 {
+		c.Refresh = DefaultRefresh
 	}
 	return c
 }
@@ -124,7 +130,7 @@ func (e endpoint) key() string {
 	t := e.TLS
 	return fmt.Sprintf("%q", []string{
 		e.host, e.socket, e.prefix, e.Scheme, e.Username, e.Password, e.Token, e.TokenFile,
-		e.Datacenter, e.Namespace, e.Partition, e.WaitTime.String(),
+		e.Datacenter, e.Namespace, e.Partition, e.WaitTime.String(), e.Refresh.String(),
 		t.Address, t.CAFile, t.CAPath, string(t.CAPem), t.CertFile, string(t.CertPEM), t.KeyFile, string(t.KeyPEM),
 		strconv.FormatBool(t.InsecureSkipVerify),
 	})

@@ -84,12 +84,22 @@ func ExampleParseTarget() {
 	fmt.Println(config)
 	fmt.Println(query.Service, query.Tags, query.Datacenter, err)
 
+	u, _ = url.Parse("consul:///orders?dc=eu,us,ap")
+	_, query, err = consul.ParseTarget(u)
+	fmt.Println(query.Datacenter, "then", query.Failover, err)
+
+	u, _ = url.Parse("consul:///orders?prepared-query=orders-nearest&refresh=5s")
+	config, query, err = consul.ParseTarget(u)
+	fmt.Println(query.Service, "from", query.Prepared, "each", config.Refresh, err)
+
 	u, _ = url.Parse("consul:///orders?wait=soon&health=sick")
 	_, _, err = consul.ParseTarget(u)
 	fmt.Println(err)
 	// Output:
 	// consul.Config{Address: "10.0.0.1:8500", Token: (set), WaitTime: 30s}
 	// orders [v2] eu <nil>
+	// eu then [us ap] <nil>
+	// orders from orders-nearest each 5s <nil>
 	// discovery/consul: target: health "sick": want healthy or fallbackToUnhealthy
 	// discovery/consul: target: wait "soon": want a duration from 1s to 10m
 }

@@ -20,6 +20,7 @@ import (
 //	Consul has 1, critical: TTL expired
 //	Consul has 3: 1 maintenance, 2 critical: disk swap
 //	Consul has 2, none with the tags [v2]
+//	the prepared query "near" finds none of "orders": Consul has 1, critical: TTL expired
 //	Consul knows no service "orders" in datacenter "dc2"
 //	Consul hides the instances: the token may lack service:read or node:read
 //	Consul is unreachable: agent 127.0.0.1:8500: dial tcp 127.0.0.1:8500: connect: connection refused
@@ -32,6 +33,13 @@ func (s *Source) Explain(ctx context.Context, q discovery.Query) string {
 	}
 	ctx, cancel := bounded(ctx, writeTimeout)
 	defer cancel()
+	if q.Prepared != "" {
+		return s.explainPrepared(ctx, q)
+	}
+	return s.explain(ctx, q)
+}
+
+func (s *Source) explain(ctx context.Context, q discovery.Query) string {
 	wide := q
 	wide.Tags = nil
 	var body explained
@@ -44,6 +52,25 @@ func (s *Source) Explain(ctx context.Context, q discovery.Query) string {
 		return explainNone(q, meta, token != "")
 	}
 	return explainSome(q, body)
+}
+
+// explainPrepared says what a prepared query finds, and if that is nothing, what there is
+// of the service that it looks for.
+func (s *Source) explainPrepared(ctx context.Context, q discovery.Query) string {
+	var x struct {
+		execution
+		Nodes explained
+	}
+	if _, err := s.hub.agent.api.Raw().Query(executePath(q), &x, executeOptions(ctx, q)); notFound(err) {
+		return fmt.Sprintf("Consul has no prepared query %q", q.Prepared)
+	} else if err != nil {
+		return explainError(s.hub.agent.scrub(err))
+	}
+	if len(x.Nodes.entries.list) > 0 {
+		return explainSome(q, x.Nodes)
+	}
+	why := s.explain(ctx, discovery.Query{Service: x.Service, Datacenter: x.Datacenter, Accept: q.Accept})
+	return fmt.Sprintf("the prepared query %q finds none of %q: %s", q.Prepared, x.Service, why)
 }
 
 // explained is an answer together with what its checks printed.

@@ -48,14 +48,15 @@ type plan struct {
 // long things have been wrong. It has no clock and does no I/O.
 type progress struct {
 	waitTime time.Duration
-	near     bool // the agent's cache has no sorted answers
+	near     bool          // the agent's cache has no sorted answers
+	refresh  time.Duration // of a prepared query, which is polled; 0: it is none
 
 	held      decoded   // the last non-empty set that was believed
 	heldIndex uint64    // its index
 	vacant    bool      // a leader confirmed that there is nothing, and nothing came since
 	failures  int       // in a row
 	doubts    int       // answers in a row that were not simply believed
-	lostAt    time.Time // when the registry's memory was first found shorter than ours
+	lostAt    time.Time // when the registry's memory was first found shorter than ours, or a prepared query empty
 	stale     bool      // the agent's view was found to be, and has not agreed with the leader since
 }
 
@@ -66,6 +67,9 @@ var errFiltered = errors.New("Consul hides instances from us: " + forbidden)
 // data, or whose token lacks rights, which the agent's stream does not tell. So it is
 // believed only if confirm, a read that goes to the leader, says the same.
 func (p *progress) judge(a answer, now time.Time, confirm func() (answer, error)) (decoded, error) {
+	if p.refresh > 0 {
+		return p.polled(a, now)
+	}
 	if a.filtered {
 		return p.hidden(a)
 	}
@@ -166,8 +170,11 @@ func (p *progress) first() plan {
 }
 
 // answered plans the query after an answer. asked is the one that was answered.
-func (p *progress) answered(asked plan, a answer) plan {
+func (p *progress) answered(asked plan, a answer, random func() float64) plan {
 	p.failures = 0
+	if p.refresh > 0 {
+		return p.poll(random)
+	}
 	next := plan{index: max(a.index, 1), wait: p.waitTime}
 	if p.doubts > 0 {
 		next.wait = min(p.waitTime, doubtMax, doubtWait<<min(p.doubts-1, 10))

@@ -184,15 +184,16 @@ func TestPlans(t *testing.T) {
 		{"no index", first, full(0, "a"), plan{wait: firstWait, cached: true, pause: pollPause}},
 		{"came back early", plan{index: 10, wait: time.Minute}, full(10, "a"), plan{index: 10, wait: time.Minute, pause: earlyPause}},
 	}
+	random := func() float64 { return 0.5 }
 	for _, tt := range tests {
-		if got := p.answered(tt.asked, tt.got); got != tt.want {
+		if got := p.answered(tt.asked, tt.got, random); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
 	var waits []time.Duration
 	for range 6 {
 		_, _ = p.doubt(full(10), errFiltered)
-		waits = append(waits, p.answered(first, full(10)).wait)
+		waits = append(waits, p.answered(first, full(10), random).wait)
 	}
 	if want := "[2s 4s 8s 16s 30s 30s]"; fmt.Sprint(waits) != want {
 		t.Errorf("waits while in doubt %v, want %s", waits, want)
@@ -231,7 +232,7 @@ func TestProgressModel(t *testing.T) {
 				t.Fatalf("the held set was lost: answer %+v, doubt %v, the leader said so: %v", a, doubt, said)
 			}
 			held = len(set.instances) > 0
-			next = p.answered(next, a)
+			next = p.answered(next, a, random.Float64)
 			if next.wait < time.Second || next.index == 0 && !next.cached {
 				t.Fatalf("plan %+v after %+v", next, a)
 			}

@@ -28,7 +28,13 @@ func (e endpoint) normalize(q discovery.Query) (discovery.Query, error) {
 	if q.Accept > discovery.AcceptAny {
 		errs = append(errs, fmt.Errorf("discovery/consul: query: Accept %d: want at most %d", q.Accept, discovery.AcceptAny))
 	}
-	if len(q.Failover) > 0 {
+	for _, err := range preparedConflicts(q, false) {
+		errs = append(errs, fmt.Errorf("discovery/consul: query: %w", err))
+	}
+	if elements := strings.Split(q.Prepared, "/"); slices.Contains(elements, "..") || slices.Contains(elements, ".") {
+		errs = append(errs, fmt.Errorf("discovery/consul: query: Prepared %q: want no %q or %q element", q.Prepared, ".", ".."))
+	}
+	if len(q.Failover) > 0 && q.Prepared == "" {
 		errs = append(errs, fmt.Errorf("discovery/consul: query: Failover %q: a source watches one datacenter at a time: want one query for each", q.Failover))
 	}
 	tags := make([]string, 0, len(q.Tags))
@@ -40,8 +46,10 @@ func (e endpoint) normalize(q discovery.Query) (discovery.Query, error) {
 	slices.Sort(tags)
 	q.Tags = slices.Compact(tags)
 	q.Datacenter = cmp.Or(q.Datacenter, e.Datacenter)
-	q.Namespace = cmp.Or(q.Namespace, e.Namespace)
-	q.Partition = cmp.Or(q.Partition, e.Partition)
+	if q.Prepared == "" {
+		q.Namespace = cmp.Or(q.Namespace, e.Namespace)
+		q.Partition = cmp.Or(q.Partition, e.Partition)
+	}
 	return q, errors.Join(errs...)
 }
 
@@ -59,6 +67,9 @@ func options(ctx context.Context, q discovery.Query) *api.QueryOptions {
 // watchRead makes the planned query. It ends at its own deadline, since Consul's
 // client has none at all: the agent's wait, its jitter of a sixteenth, and readTimeout.
 func (a *agent) watchRead(ctx context.Context, q discovery.Query, p plan) (answer, error) {
+	if q.Prepared != "" {
+		return a.execute(ctx, q)
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.wait+p.wait/16+readTimeout)
 	defer cancel()
 	opts := options(ctx, q)
@@ -80,15 +91,24 @@ func (a *agent) read(q discovery.Query, opts *api.QueryOptions) (answer, error) 
 	if err != nil {
 		return answer{}, fmt.Errorf("discovery/consul: watch %q: %w", q.Service, a.scrub(err))
 	}
-	got := answer{
-		decoded:  decode(body, q),
+	return newAnswer(decode(body, q), meta, start), nil
+}
+
+func newAnswer(d decoded, meta *api.QueryMeta, start time.Time) answer {
+	return answer{
+		decoded:  d,
 		index:    meta.LastIndex,
 		filtered: meta.ResultsFilteredByACLs,
 		backend:  meta.QueryBackend,
 		leader:   meta.KnownLeader,
 		deny:     meta.DefaultACLPolicy == "deny",
 		took:     meta.RequestTime,
+		decoding: time.Since(start) - meta.RequestTime,
 	}
-	got.decoding = time.Since(start) - meta.RequestTime
-	return got, nil
+}
+
+func executePath(q discovery.Query) string { return "/v1/query/" + q.Prepared + "/execute" }
+
+func executeOptions(ctx context.Context, q discovery.Query) *api.QueryOptions {
+	return (&api.QueryOptions{Datacenter: q.Datacenter, Near: q.Near}).WithContext(ctx)
 }

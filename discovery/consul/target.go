@@ -18,6 +18,9 @@ type target struct {
 	config Config
 	query  discovery.Query
 	accept string // the parameter that set query.Accept, for a conflict
+
+	refresh time.Duration // counts with a prepared query only
+	polls   bool          // whether refresh is given
 }
 
 // parameter is one key of a target.
@@ -60,7 +63,8 @@ var parameters = []parameter{
 	{"partition", "a partition", field(func(t *target) *string { return &t.query.Partition })},
 	{"peer", "a peer", field(func(t *target) *string { return &t.query.Peer })},
 	{"port", "the name of a port", field(func(t *target) *string { return &t.query.Port })},
-	{"refresh", "a duration such as 1s", ignored(isDuration)},
+	{"prepared-query", "the name or ID of a prepared query", field(func(t *target) *string { return &t.query.Prepared })},
+	{"refresh", "a duration such as 1s", setRefresh},
 	{"require-consistent", "a boolean", ignored(isBool)},
 	{"scheme", "http or https", setScheme},
 	{"server-name", "the name in the agent's certificate", field(func(t *target) *string { return &t.config.TLS.Address })},
@@ -114,6 +118,15 @@ func ParseTarget(u *url.URL) (Config, discovery.Query, error) {
 	}
 	if t.query.Peer != "" && len(t.query.Failover) > 0 {
 		fail("dc names %d datacenters and peer %q is given too: want one of them", 1+len(t.query.Failover), t.query.Peer)
+	}
+	for _, err := range preparedConflicts(t.query, true) {
+		fail("%w", err)
+	}
+	if t.query.Prepared != "" && t.polls {
+		t.config.Refresh = t.refresh
+		if t.refresh == 0 {
+			fail("refresh 0s: want %v to %v", MinRefresh, MaxRefresh)
+		}
 	}
 	if err := t.config.Validate(); err != nil {
 		errs = append(errs, err)
@@ -237,6 +250,15 @@ func setWait(t *target, v string) error {
 		return errValue
 	}
 	t.config.WaitTime = wait
+	return nil
+}
+
+func setRefresh(t *target, v string) error {
+	if !isDuration(v) {
+		return errValue
+	}
+	t.polls = true
+	t.refresh, _ = time.ParseDuration(v)
 	return nil
 }
 

@@ -31,6 +31,9 @@ func TestParseTarget(t *testing.T) {
 		{"consul:///orders?dc=eu&ns=n&partition=p&peer=q&near=_agent&port=grpc&address=wan", Config{}, discovery.Query{
 			Service: "orders", Datacenter: "eu", Namespace: "n", Partition: "p", Peer: "q", Near: "_agent", Port: "grpc", TaggedAddress: "wan"}},
 		{"consul:///orders?dc=eu,us,%20ap", Config{}, discovery.Query{Service: "orders", Datacenter: "eu", Failover: []string{"us", "ap"}}},
+		{"consul:///orders?prepared-query=near&dc=eu&near=_agent&healthy=true", Config{}, discovery.Query{
+			Service: "orders", Prepared: "near", Datacenter: "eu", Near: "_agent", Accept: discovery.AcceptPassing}},
+		{"consul:///orders?refresh=30s&prepared-query=near", Config{Refresh: 30 * time.Second}, discovery.Query{Service: "orders", Prepared: "near"}},
 		{"consul:///orders?wait=30s&scheme=https&token=s&insecure=true&server-name=x&filter=a%3D%3Db", Config{
 			WaitTime: 30 * time.Second, Scheme: "https", Token: "s", TLS: api.TLSConfig{Address: "x", InsecureSkipVerify: true},
 		}, discovery.Query{Service: "orders", Filter: "a==b"}},
@@ -67,6 +70,11 @@ func TestParseTargetErrors(t *testing.T) {
 		{"consul:///orders?dc=eu,us,EU", []string{`dc "eu,us,EU"`, "each once"}},
 		{"consul:///orders?dc=eu&dc=us", []string{"dc is given 2 times"}},
 		{"consul:///orders?dc=eu,us&peer=p", []string{"dc names 2 datacenters", `peer "p"`}},
+		{"consul:///orders?prepared-query=", []string{`prepared-query ""`}},
+		{"consul:///orders?prepared-query=near&refresh=500ms", []string{"Refresh 500ms: want 0 (means 10s) or 1s to 10m0s"}},
+		{"consul:///orders?prepared-query=near&refresh=0s", []string{"refresh 0s"}},
+		{"consul:///orders?refresh=-1s", []string{`refresh "-1s"`}},
+		{"consul:///orders?prepared-query=near&dc=eu,us&tag=v2&peer=p", []string{`dc: second to last ["us"] with the prepared query "near"`, `tag ["v2"]`, `peer "p"`}},
 		{"consul:///orders?a;b", []string{"key=value"}},
 		{"consul://h:99999/orders", []string{"99999"}},
 	}

@@ -63,8 +63,12 @@ func (w *watch) run(ctx context.Context) {
 	defer close(w.done)
 	var audit sync.WaitGroup
 	defer audit.Wait()
-	audit.Go(func() { w.audit(ctx) })
 	p := &progress{waitTime: w.agent.WaitTime, near: w.query.Near != ""}
+	if w.query.Prepared != "" {
+		p.refresh = w.agent.Refresh // each execution asks the leader: there is nothing to audit
+	} else {
+		audit.Go(func() { w.audit(ctx) })
+	}
 	limit := rate.NewLimiter(rate.Every(minInterval), burst)
 	confirm := func() (answer, error) { return w.agent.leaderRead(ctx, w.query) }
 	next := p.first()
@@ -88,7 +92,7 @@ func (w *watch) run(ctx context.Context) {
 			return
 		}
 		w.report(set, doubt, p.stale)
-		next = p.answered(next, a)
+		next = p.answered(next, a, rand.Float64)
 		limit.SetLimit(rate.Every(interval(a.decoding)))
 	}
 }
