@@ -79,8 +79,12 @@ func newRig(t *testing.T, change func(*rig, *lifecycle.Config)) *rig {
 }
 
 func dial(t *testing.T, lis *bufconn.Listener) *grpc.ClientConn {
+	return dialWith(t, lis.DialContext)
+}
+
+func dialWith(t *testing.T, dialer func(context.Context) (net.Conn, error)) *grpc.ClientConn {
 	conn, err := grpc.NewClient("passthrough:///x",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialer(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -162,25 +162,37 @@ func TestIsReplay(t *testing.T) {
 	})
 }
 
-// BenchmarkInterceptor is what the interceptor adds to a call.
-func BenchmarkInterceptor(b *testing.B) {
-	life := lifecycle.New(lifecycle.Config{})
-	unary := life.Unary()
+// bareCall returns a call through the interceptor and nothing else.
+func bareCall(ctx context.Context) func() {
+	unary := lifecycle.New(lifecycle.Config{}).Unary()
 	info := &grpc.UnaryServerInfo{FullMethod: orders.Orders_Get_FullMethodName}
 	md := metadata.MD{":authority": {"orders"}, "content-type": {"application/grpc"}, "user-agent": {"grpc-go/1.85.0"}, "grpc-accept-encoding": {"gzip"}}
-	ctx := grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(b.Context(), md), transport{})
+	ctx = grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(ctx, md), transport{})
 	handler := func(context.Context, any) (any, error) { return nil, nil }
+	return func() { _, _ = unary(ctx, nil, info, handler) }
+}
+
+// What the interceptor takes is a promise.
+func TestAllocations(t *testing.T) {
+	if n := testing.AllocsPerRun(1000, bareCall(t.Context())); n > 2 {
+		t.Errorf("%v allocations per call, want at most 2", n)
+	}
+}
+
+// BenchmarkInterceptor is what the interceptor adds to a call.
+func BenchmarkInterceptor(b *testing.B) {
+	call := bareCall(b.Context())
 	b.Run("serial", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			_, _ = unary(ctx, nil, info, handler)
+			call()
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				_, _ = unary(ctx, nil, info, handler)
+				call()
 			}
 		})
 	})

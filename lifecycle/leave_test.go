@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -272,6 +273,56 @@ func TestRefuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// (f) What is sent before the GOAWAY is seen meets the same rule.
+func TestRefuseAfterGoAway(t *testing.T) {
+	const lag = 100 * time.Millisecond
+	for _, known := range []bool{true, false} {
+		inBubble(t, nil, func(t *testing.T, r *rig) {
+			executed := 0
+			r.start()
+			_ = r.conn.Close()
+			r.conn = dialWith(t, func(ctx context.Context) (net.Conn, error) {
+				conn, err := r.lis.DialContext(ctx)
+				return lagging{conn, lag}, err
+			})
+			r.client = orders.NewOrdersClient(r.conn)
+			defer func() {
+				_ = r.conn.Close()
+				time.Sleep(2 * lag) // what lags behind
+			}()
+			if _, err := r.get(); err != nil {
+				t.Fatal(err)
+			}
+			r.orders.get = func(context.Context) error { executed++; return nil }
+			<-r.drain()
+			time.AfterFunc(lag/4, func() { _ = r.life.Stop(t.Context()) })
+			time.Sleep(lag / 2)
+			if !known {
+				if trailer, err := r.get(); err != nil || executed != 1 {
+					t.Errorf("a plain caller: error %v, trailer %v, executed %d", err, trailer, executed)
+				}
+				return
+			}
+			trailer, err := r.get(wire.AttemptID, "a1")
+			if status.Code(err) != codes.Unavailable || !slices.Equal(trailer[wire.Unexecuted], []string{"a1"}) || executed != 0 {
+				t.Errorf("error %v, trailer %v, executed %d: want it refused", err, trailer, executed)
+			}
+		})
+	}
+}
+
+// lagging is a connection whose other side is heard late.
+type lagging struct {
+	net.Conn
+	lag time.Duration
+}
+
+func (l lagging) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	time.Sleep(l.lag)
+	return n, err
 }
 
 // (g) Calls are cut off at the bound, and handlers that ignore it are waited for.

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,7 +22,8 @@ func onLoopback(t *testing.T, change func(*lifecycle.Config)) (*lifecycle.Life, 
 	short := 50 * time.Millisecond
 	config := lifecycle.Config{
 		Service: service, Listen: "127.0.0.1:0", Admin: lifecycle.Admin{Address: ":0"},
-		Drain: lifecycle.Drain{Propagation: short, Quiet: short, Wait: short},
+		Logger: slog.New(slog.DiscardHandler),
+		Drain:  lifecycle.Drain{Propagation: short, Quiet: short, Wait: short},
 	}
 	if change != nil {
 		change(&config)

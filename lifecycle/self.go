@@ -10,12 +10,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall/discovery"
@@ -109,14 +108,15 @@ func (l *Life) ask(ctx context.Context, timeout time.Duration) (healthpb.HealthC
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request := &healthpb.HealthCheckRequest{}
-	answer, err := healthpb.NewHealthClient(l.self.conn).Check(ctx, request)
-	switch status.Code(err) {
-	case codes.OK:
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+	var header, trailer metadata.MD
+	answer, err := healthpb.NewHealthClient(l.self.conn).Check(ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || len(header)+len(trailer) == 0:
 		return 0, fmt.Errorf("the server does not answer itself within %v: %w", timeout, err)
 	default:
-		// An interceptor of the program's rejects who has no credentials, say. That is an
-		// answer, and the status can be had from the health service without it.
+		// An interceptor of the program's rejects who has no credentials, or who comes when
+		// much else does. That is an answer, and the status can be had without it.
 		if answer, err = l.config.Health.Check(ctx, request); err != nil {
 			return 0, err
 		}

@@ -21,21 +21,26 @@ import (
 // Start calls srv.Serve. All services must have been registered on srv before, and
 // nobody else may serve or stop it.
 func (l *Life) Start(ctx context.Context, srv *grpc.Server) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	l.mu.Lock()
 	if l.phase != fresh {
 		l.mu.Unlock()
 		return errors.New("lifecycle: start: started or stopped before: a Life is used once")
 	}
-	l.phase, l.cancelStart = starting, cancel
+	l.phase, l.cancelStart = starting, func() { cancel(errStopped) }
 	l.mu.Unlock()
 	err := l.start(ctx, srv)
 	close(l.started)
 	if err == nil {
 		return nil
 	}
-	l.log.Error("lifecycle: the start failed", "error", err)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+		l.log.Info("lifecycle: the start was ended", "why", err)
+	} else {
+		l.log.Error("lifecycle: the start failed", "error", err)
+	}
 	l.atOnce()
 	return errors.Join(fmt.Errorf("lifecycle: start: %w", err), l.Stop(context.Background()))
 }

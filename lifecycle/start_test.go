@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/examples/orders"
@@ -237,6 +239,43 @@ func TestHeartBeatIsReal(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if h := r.listed()[0].Health; h != discovery.Critical {
 			t.Errorf("the server hangs: %v, want critical", h)
+		}
+	})
+}
+
+// An interceptor that rejects the heart-beat's check answers, and so does the server.
+func TestRejectedProbesAreAnswers(t *testing.T) {
+	for _, code := range []codes.Code{codes.Unauthenticated, codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted} {
+		inBubble(t, nil, func(t *testing.T, r *rig) {
+			reject := func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+				return nil, status.Error(code, "not you")
+			}
+			r.server = grpc.NewServer(append(r.life.ServerOptions(), grpc.ChainUnaryInterceptor(reject))...)
+			r.start()
+			time.Sleep(time.Minute)
+			if h := r.listed()[0].Health; h != discovery.Passing {
+				t.Errorf("%v: %v, want passing", code, h)
+			}
+			r.life.Health().SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+			time.Sleep(6 * time.Second)
+			if h := r.listed()[0].Health; h != discovery.Critical {
+				t.Errorf("%v: %v, want the status to count", code, h)
+			}
+		})
+	}
+}
+
+// Stop ends a start, from whichever goroutine.
+func TestStopWhileStarting(t *testing.T) {
+	inBubble(t, func(_ *rig, c *lifecycle.Config) {
+		c.Steps = []lifecycle.Step{{Name: "cache", Run: wait}}
+	}, func(t *testing.T, r *rig) {
+		time.AfterFunc(time.Second, func() { _ = r.life.Stop(t.Context()) })
+		if err := r.life.Start(t.Context(), r.server); err == nil || !strings.Contains(err.Error(), "stopped before it was online") {
+			t.Errorf("error %v", err)
+		}
+		if len(r.listed()) != 0 {
+			t.Error("it is registered")
 		}
 	})
 }
