@@ -57,6 +57,7 @@ type Fleet struct {
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
 	recovered    atomic.Int64 // when the service as a whole was last back
 	probes       atomic.Int64 // under way
+	active       atomic.Int64 // the priority that calls go to
 	monitor      monitor
 
 	capMu sync.Mutex // one breaker at a time may ask whether it may trip
@@ -186,7 +187,7 @@ func (f *Fleet) Another(a *Attempt) bool {
 	start := int(f.random() >> 1)
 	for n := range members {
 		i := members[(start%len(members)+n)%len(members)]
-		if i != a.instance && i.eligible() && !a.tried(i) {
+		if i != a.instance && i.eligible() && !a.tried(i) && i.priority() <= int(f.active.Load()) {
 			return true
 		}
 	}

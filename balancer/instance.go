@@ -46,14 +46,17 @@ type Instance struct {
 	leftFrom int64         // when it last began to
 
 	// Guarded by Fleet.mu.
-	member   bool // in the source's set, or absent
-	link     connectivity.State
-	lostAt   int64 // when the connection was lost
-	refused  bool  // the last dial was
-	leftAt   int64 // when it left the source's set
-	lastErr  error
-	shown    event.State
-	newcomer bool // joined a fleet that was serving already: takes its share slowly
+	member    bool // in the source's set, or absent
+	link      connectivity.State
+	standby   bool  // of a priority that is not dialled
+	pending   bool  // is being dialled for the first time
+	dialledAt int64 // since when
+	lostAt    int64 // when the connection was lost
+	refused   bool  // the last dial was
+	leftAt    int64 // when it left the source's set
+	lastErr   error
+	shown     event.State
+	newcomer  bool // joined a fleet that was serving already: takes its share slowly
 }
 
 // ID returns the instance's ID, "" for nil: an attempt that found none.
@@ -113,6 +116,8 @@ func (i *Instance) load(now int64, weight, median float64) float64 {
 // state derives what the instance is held to be. Requires Fleet.mu.
 func (i *Instance) state() event.State {
 	switch {
+	case i.standby:
+		return event.Standby
 	case i.link == connectivity.TransientFailure:
 		return event.Failed
 	case i.conn.SubConn() == nil:

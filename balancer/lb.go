@@ -24,7 +24,8 @@ const outage = 10 * time.Second
 // gRPC calls its methods one at a time. A child's transitions arrive on other
 // goroutines too, with the child's lock held: so nothing here calls a child with mu held.
 type lb struct {
-	// Used only by the methods that gRPC calls.
+	calls    sync.Mutex // of gRPC's, and redial; taken before all others, a child's too
+	closed   bool
 	children *sharding.Children
 	links    map[*Instance]*link
 
@@ -33,7 +34,7 @@ type lb struct {
 
 // link is one instance's place in the policy.
 type link struct {
-	child    *sharding.Child
+	child    *sharding.Child // nil: stands by
 	endpoint resolver.Endpoint
 	ended    chan struct{} // closed when an absent instance's connection has ended
 	once     sync.Once
@@ -42,7 +43,7 @@ type link struct {
 func newLB(cc balancer.ClientConn, opts balancer.BuildOptions) *lb {
 	b := &lb{links: make(map[*Instance]*link)}
 	b.children = sharding.New(cc, opts)
-	b.publication.cc = cc
+	b.publication.cc, b.relevel = cc, b.redial
 	return b
 }
 
@@ -57,6 +58,8 @@ func (b *lb) UpdateClientConnState(s balancer.ClientConnState) error {
 		b.cc.UpdateState(balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: errPicker{errTaken}})
 		return nil
 	}
+	b.calls.Lock()
+	defer b.calls.Unlock()
 	b.hold()
 	if why := endpoint.Why(s.ResolverState.Attributes); why != "" {
 		b.fleet.note(errors.New(why))
@@ -84,25 +87,72 @@ func (b *lb) admit(ep resolver.Endpoint) *Instance {
 		}
 	}
 	i, known := b.fleet.join(id, info)
-	if l := b.links[i]; l != nil && l.live() {
-		if !sameAddresses(l.endpoint, ep) {
+	l := b.links[i]
+	if l != nil && l.live() {
+		if l.child != nil && !sameAddresses(l.endpoint, ep) {
 			l.child.Update(ep)
 		}
 		l.endpoint = ep
-		b.fleet.show(i, "listed by the source")
-		return i
+	} else {
+		if !known && b.fleet.listening() {
+			b.fleet.emit(event.InstanceAdded{
+				Service: b.fleet.config.Load().Service, Instance: i.id, Address: i.address, Weight: int(i.weight.Load()),
+			})
+		}
+		l = newLink(ep)
+		b.links[i] = l
 	}
-	if !known && b.fleet.listening() {
-		b.fleet.emit(event.InstanceAdded{
-			Service: b.fleet.config.Load().Service, Instance: i.id, Address: i.address, Weight: int(i.weight.Load()),
-		})
-	}
-	l := &link{endpoint: ep, ended: make(chan struct{})}
-	b.links[i] = l
-	l.child = b.children.Add(ep, &i.conn,
-		func(s connectivity.State, err error) { b.linkChanged(i, l, s, err) },
-		func(conn *sharding.Connection) { b.fleet.attend(i, conn) })
+	b.place(i, l, b.dialled())
+	b.fleet.show(i, "listed by the source")
 	return i
+}
+
+func newLink(ep resolver.Endpoint) *link {
+	return &link{endpoint: ep, ended: make(chan struct{})}
+}
+
+// place connects an instance if its priority is one that is dialled, or has it stand by.
+func (b *lb) place(i *Instance, l *link, dialled int) {
+	f, wanted := b.fleet, i.priority() <= dialled
+	switch {
+	case wanted && l.child == nil:
+		f.mu.Lock()
+		i.standby, i.pending, i.dialledAt = false, true, f.now()
+		f.mu.Unlock()
+		l.child = b.children.Add(l.endpoint, &i.conn,
+			func(s connectivity.State, err error) { b.linkChanged(i, l, s, err) },
+			func(conn *sharding.Connection) { f.attend(i, conn) })
+	case !wanted:
+		f.mu.Lock()
+		if i.link == connectivity.Ready {
+			i.lostAt = f.now()
+		}
+		i.standby, i.link = true, connectivity.Idle
+		f.mu.Unlock()
+		if l.child != nil {
+			l.close()
+			b.links[i] = newLink(l.endpoint)
+		}
+	}
+}
+
+// redial connects the instances of a priority that has come to be dialled, or the
+// other way round.
+func (b *lb) redial() {
+	b.calls.Lock()
+	defer b.calls.Unlock()
+	if b.closed {
+		return
+	}
+	dialled := b.dialled()
+	b.hold()
+	for i, l := range b.links {
+		if l.live() {
+			b.place(i, l, dialled)
+			b.fleet.show(i, "the number of those with a better priority changed")
+		}
+	}
+	b.release()
 }
 
 // drop takes out the members that are not listed. Their calls in flight finish.
@@ -113,7 +163,7 @@ func (b *lb) drop(listed map[*Instance]bool) {
 			delete(b.links, i)
 			if l.live() {
 				gone[i] = "no longer listed by the source"
-				l.child.Close()
+				l.close()
 			}
 		}
 	}
@@ -133,11 +183,11 @@ func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) 
 	i.link = s
 	switch s {
 	case connectivity.Ready:
-		why = "connected"
+		why, i.pending = "connected", false
 		reborn = f.connected(i, now)
 	case connectivity.TransientFailure:
 		why = err.Error()
-		i.refused, i.lastErr = true, err
+		i.refused, i.pending, i.lastErr = true, false, err
 		f.lastErr, f.errAt = err, now
 	default:
 		if was == connectivity.Ready {
@@ -212,11 +262,21 @@ func (b *lb) ExitIdle() {}
 
 // Close leaves the fleet, with all its state, to the policy that may come after.
 func (b *lb) Close() {
+	b.calls.Lock()
+	defer b.calls.Unlock()
+	b.closed = true
 	b.detach()
 	for i, l := range b.links {
-		l.once.Do(func() { close(l.ended) })
-		l.child.Close()
+		l.close()
 		delete(b.links, i)
+	}
+}
+
+// close ends the link. Calls in flight on its connection finish.
+func (l *link) close() {
+	l.once.Do(func() { close(l.ended) })
+	if l.child != nil {
+		l.child.Close()
 	}
 }
 

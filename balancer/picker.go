@@ -27,7 +27,8 @@ type picker struct {
 	fleet     *Fleet
 	chooser   chooser     // nil without candidates
 	eligible  []candidate // when the picker was built
-	connected []*Instance // eligible or not
+	connected []*Instance // eligible or not, of every priority
+	active    int         // the priority that calls go to
 	refusal   Refusal     // nothing is connected: what to tell
 }
 
@@ -81,11 +82,12 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 		}
 	}
 	random := p.fleet.random()
-	if i := p.scan(random, func(i *Instance) bool { return i.eligible() && !a.tried(i) }); i != nil {
+	first := func(i *Instance) bool { return i.eligible() && i.priority() == p.active }
+	if i := p.scan(random, func(i *Instance) bool { return first(i) && !a.tried(i) }); i != nil {
 		p.fleet.askRebuild(now)
 		return i, breaker.Trial{}
 	}
-	if i := p.scan(random, (*Instance).eligible); i != nil {
+	if i := p.scan(random, first); i != nil {
 		return i, breaker.Trial{}
 	}
 	return p.lastResort(random, a), breaker.Trial{}
@@ -102,13 +104,17 @@ func (p *picker) scan(start uint64, fits func(*Instance) bool) *Instance {
 	return nil
 }
 
-// lastResort returns whom to call when nobody is eligible.
+// lastResort returns whom to call when nobody of the active priority is eligible: one of
+// another that is, the best first; else whoever is connected.
 func (p *picker) lastResort(start uint64, a *Attempt) *Instance {
-	const tried = 10 // comes after all that were not
+	const (
+		resort = maxPriority + 1
+		tried  = 10 * resort // comes after all that were not
+	)
 	var best *Instance
 	rank := 2 * tried
 	p.scan(start, func(i *Instance) bool {
-		r := i.resort()
+		r := i.resort()*resort + i.priority()
 		if a.tried(i) {
 			r += tried
 		}
@@ -125,7 +131,7 @@ func (p *picker) lastResort(start uint64, a *Attempt) *Instance {
 func (f *Fleet) takeTrial(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	for _, i := range *f.ejected.Load() {
 		b := i.breaker.Load()
-		if b == nil || i.conn.SubConn() == nil || i.marks.Load() != 0 || a.tried(i) || !b.Due(f.time(now)) {
+		if b == nil || i.conn.SubConn() == nil || i.marks.Load() != 0 || i.priority() > int(f.active.Load()) || a.tried(i) || !b.Due(f.time(now)) {
 			continue
 		}
 		if !a.Retryable && !b.Due(f.time(now-int64(trialPatience))) {

@@ -29,8 +29,9 @@ var errTaken = errors.New("surecall: these dial options already serve another co
 
 // publication decides when a picker is built, and which.
 type publication struct {
-	cc    balancer.ClientConn
-	fleet *Fleet // set by attach
+	cc      balancer.ClientConn
+	fleet   *Fleet // set by attach
+	relevel func() // connects those of the priorities that have come to be dialled
 
 	mu         sync.Mutex // also keeps pickers in order; taken before Fleet.mu
 	closed     bool
@@ -39,6 +40,14 @@ type publication struct {
 	timer      *time.Timer // nil: none is due
 	dueAt      int64       // when it is
 	firstReady int64
+	levels     levels
+}
+
+// dialled returns up to which priority instances are connected.
+func (p *publication) dialled() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.levels.dialled
 }
 
 // attach makes b the policy that serves f, unless another does.
@@ -162,10 +171,11 @@ func (p *publication) arm(d time.Duration) {
 
 // build returns the state to publish. Requires p.mu.
 func (p *publication) build(members []*Instance, now int64) balancer.State {
-	connected, failed, dark := p.fleet.connectedOf(members, now)
+	p.prioritise(members, now)
+	connected, dialled, failed, dark := p.fleet.connectedOf(members, p.levels.dialled, now)
 	p.fleet.connectedNow.Store(int64(len(connected)))
 	switch {
-	case !p.fleet.settle(len(members), len(connected), failed, now, p.firstReady):
+	case !p.fleet.settle(dialled, len(connected), failed, now, p.firstReady):
 		if len(connected) > 0 {
 			p.arm(startPatience - time.Duration(now-p.firstReady))
 		}
@@ -173,7 +183,7 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	case len(connected) > 0:
 		p.fleet.enforceCap() // not before: half of the connections are no share to go by
 		return balancer.State{ConnectivityState: connectivity.Ready, Picker: p.fleet.newPicker(connected, now)}
-	case failed < len(members) && dark < reconnectPatience:
+	case failed < dialled && dark < reconnectPatience:
 		p.arm(reconnectPatience - dark)
 		return balancer.State{ConnectivityState: connectivity.Connecting, Picker: queueing{}}
 	default:
@@ -184,17 +194,20 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	}
 }
 
-// connectedOf returns the members with a connection, how many failed to get one, and
-// for how long there has been no connection at all.
-func (f *Fleet) connectedOf(members []*Instance, now int64) (connected []*Instance, failed int, dark time.Duration) {
+// connectedOf returns the members with a connection, how many are to have one, how many
+// of those failed to get it, and for how long there has been no connection at all.
+func (f *Fleet) connectedOf(members []*Instance, level int, now int64) (connected []*Instance, dialled, failed int, dark time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	connected = make([]*Instance, 0, len(members))
 	for _, i := range members {
+		if i.priority() <= level {
+			dialled++
+		}
 		switch {
 		case i.conn.SubConn() != nil:
 			connected = append(connected, i)
-		case i.link == connectivity.TransientFailure:
+		case i.priority() <= level && i.link == connectivity.TransientFailure:
 			failed++
 		}
 	}
@@ -206,7 +219,7 @@ func (f *Fleet) connectedOf(members []*Instance, now int64) (connected []*Instan
 	default:
 		dark = time.Duration(now - f.darkAt)
 	}
-	return connected, failed, dark
+	return connected, dialled, failed, dark
 }
 
 // settle decides, once in a fleet's life, when it begins to serve: with half of the
@@ -221,11 +234,11 @@ func (f *Fleet) settle(members, connected, failed int, now, firstReady int64) bo
 
 // newPicker builds a picker over the connected instances.
 func (f *Fleet) newPicker(connected []*Instance, now int64) *picker {
-	p := &picker{fleet: f, connected: connected}
+	p := &picker{fleet: f, connected: connected, active: int(f.active.Load())}
 	sum, ramping := 0.0, 0
 	p.eligible = make([]candidate, 0, len(connected))
 	for _, i := range connected {
-		if i.marks.Load() != 0 {
+		if i.marks.Load() != 0 || i.priority() != p.active {
 			continue
 		}
 		if down := i.downSince.Load(); down != 0 && now-down > int64(keepIneligible) {

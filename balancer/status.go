@@ -15,6 +15,7 @@ type Status struct {
 	Region      string
 	Zone        string
 	Weight      int
+	Priority    int // 0 is the first choice
 	State       event.State
 	Why         string // why the state is not Eligible; empty if it is
 	InFlight    int    // unary attempts
@@ -36,7 +37,7 @@ func (f *Fleet) Status() []Status {
 		info, inFlight := i.info.Load(), i.inFlight.Load()
 		s := Status{
 			ID: i.id, Address: i.address, Incarnation: i.incarnation,
-			Region: info.Region, Zone: info.Zone, Weight: int(i.weight.Load()),
+			Region: info.Region, Zone: info.Zone, Weight: int(i.weight.Load()), Priority: i.priority(),
 			State: i.state(), InFlight: int(inFlight), Streams: int(i.streams.Load()),
 			Latency:   time.Duration(i.latency.estimate(now, median, inFlight > 0)),
 			SlowStart: 1,
@@ -75,6 +76,8 @@ func (i *Instance) why(s Status) string {
 		return "would be ejected, but too many instances already are"
 	case event.Absent:
 		return "no longer listed, but the source is doubted"
+	case event.Standby:
+		return "instances of a better priority suffice"
 	case event.Connecting:
 		return "no connection yet"
 	}

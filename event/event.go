@@ -38,6 +38,7 @@ type State string
 
 // The states of an instance. Only Eligible ones are picked while there is one.
 const (
+	Standby    State = "standby"     // of a lower priority, and not connected: others suffice
 	Connecting State = "connecting"  // no connection yet, or a new one is being made
 	Eligible   State = "eligible"    // may be picked
 	Absent     State = "absent"      // gone from a doubted snapshot, but its connection lives: may be picked
@@ -130,6 +131,13 @@ type ServiceBreakerChanged struct {
 	Why     string
 }
 
+// PriorityChanged: calls go to instances of another priority. 0 is the first choice.
+type PriorityChanged struct {
+	Service  string
+	From, To int
+	Why      string
+}
+
 // SourceDegraded: the source has no answer, or one that is doubted. What it last
 // knew goes on serving.
 type SourceDegraded struct {
@@ -191,6 +199,7 @@ func (AttemptRetried) event()        {}
 func (RetryDenied) event()           {}
 func (CallRejected) event()          {}
 func (ServiceBreakerChanged) event() {}
+func (PriorityChanged) event()       {}
 func (SourceDegraded) event()        {}
 func (SourceRecovered) event()       {}
 func (SnapshotProblem) event()       {}

@@ -112,6 +112,9 @@ func describe(e Event) *line {
 		return newLine(levelOf(e.To), "instance_changed", "instance is "+string(e.To), e.Service).
 			str("instance", e.Instance).str("address", e.Address).
 			str("from", string(e.From)).str("to", string(e.To)).free("why", e.Why)
+	case PriorityChanged:
+		return newLine(slog.LevelWarn, "priority_changed", "calls go to another priority", e.Service).
+			num("from", e.From).num("to", e.To).free("why", e.Why)
 	case InstanceProblem:
 		return newLine(slog.LevelWarn, "instance_problem", "registration has a problem", e.Service).
 			str("instance", e.Instance).free("what", e.What)

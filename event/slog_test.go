@@ -56,6 +56,7 @@ var all = []event.Event{
 	event.RetryDenied{Service: "orders", Method: "/o.O/G", Instance: "a", Attempt: 1, Why: event.BudgetEmpty, Cause: errors.New("c")},
 	event.CallRejected{Service: "orders", Method: "/o.O/G", Err: errors.New("e")},
 	event.ServiceBreakerChanged{Service: "orders", Open: true, Why: "w"},
+	event.PriorityChanged{Service: "orders", From: 3, To: 7, Why: "w"},
 	event.SourceDegraded{Service: "orders", Datacenter: "eu", Err: errors.New("e"), Known: 2},
 	event.SourceRecovered{Service: "orders", Datacenter: "eu", After: time.Second},
 	event.SnapshotProblem{Service: "orders", Datacenter: "eu", Err: errors.New("e")},
