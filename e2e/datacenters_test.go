@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,11 +30,7 @@ func TestDatacenterFailover(t *testing.T) {
 	}
 
 	failed := c.load.now()
-	var leaving sync.WaitGroup
-	for _, srv := range c.servers {
-		leaving.Go(func() { srv.leave(t) })
-	}
-	leaving.Wait()
+	leaveTogether(t, c.servers...)
 	time.Sleep(settle)
 	before := arrived(standby)
 	time.Sleep(time.Second)

@@ -22,14 +22,15 @@ func TestBadLinkToTheAgent(t *testing.T) {
 		agent: agent, via: link.Addr, registerVia: link.Addr, flags: all(5, "-ttl", "15s"), noControl: true,
 	})
 	link.SetBad(true)
+	good := time.Now().Add(30 * time.Second)
 	time.Sleep(5 * time.Second)
 	// One comes and one goes meanwhile.
-	late := c.add(t, spec{id: "orders-late"})
+	late := c.add(t, spec{id: "orders-late", flags: []string{"-ttl", "15s"}})
 	c.servers[0].leave(t)
-	time.Sleep(25 * time.Second)
+	t.Logf("over the bad link, the instance that came is eligible %v after it served", round(c.awaitEligible(t, late, time.Minute)))
+	time.Sleep(time.Until(good))
 	link.SetBad(false)
 	t.Logf("bad link: %+v", link.Stats())
-	t.Logf("the instance that came meanwhile is eligible %v after it served", round(c.awaitEligible(t, late, time.Minute)))
 	time.Sleep(2 * settle)
 	c.exactly(t, c.finish(t, allowed{}))
 	if stats := link.Stats(); stats.Stalls < 10 || stats.Resets == 0 {

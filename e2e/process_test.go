@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,9 @@ import (
 
 // startTimeout bounds how long a server may take to be registered.
 const startTimeout = 30 * time.Second
+
+// leaveTimeout bounds how long one may take to leave.
+const leaveTimeout = 30 * time.Second
 
 // server is one server process. Restarting makes a new one with the same spec.
 type server struct {
@@ -147,11 +151,34 @@ func (s *server) cont(t *testing.T) { s.signal(t, syscall.SIGCONT) }
 // leave asks the process to go, and waits until it has.
 func (s *server) leave(t *testing.T) {
 	t.Helper()
-	s.signal(t, syscall.SIGTERM)
+	if err := s.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// leaveTogether is leave for several at once.
+func leaveTogether(t *testing.T, servers ...*server) {
+	t.Helper()
+	var all sync.WaitGroup
+	for _, s := range servers {
+		all.Go(func() {
+			if err := s.end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (s *server) end() error {
+	if err := s.process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("SIGTERM to %s: %w", s.id, err)
+	}
 	select {
 	case <-s.exited:
-	case <-time.After(10 * time.Second):
-		t.Fatalf("%s did not end within 10s of SIGTERM", s.id)
+		return nil
+	case <-time.After(leaveTimeout):
+		return fmt.Errorf("%s did not end within %v of SIGTERM", s.id, leaveTimeout)
 	}
 }
 
@@ -171,17 +198,26 @@ func (s *server) post(t *testing.T, path string) {
 // do makes an HTTP request that has to succeed.
 func do(t *testing.T, method, url string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	if err != nil {
+	if err := request(method, url); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func request(method, url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s %s: %s: %s", method, url, resp.Status, body)
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, body)
 	}
+	return nil
 }

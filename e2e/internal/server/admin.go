@@ -35,7 +35,7 @@ func (h *host) listen() (net.Addr, error) {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}
-			fmt.Fprint(w, answer)
+			_, _ = fmt.Fprint(w, answer) // who asked may have gone
 		})
 	}
 	handle("/health", func(_ context.Context, form func(string) string) (string, error) {
