@@ -43,10 +43,13 @@
 //	fleet        all instances of a service that a client knows, with their live state
 //	source       where instances come from: Consul, a list, a file, memory
 //	snapshot     the full set of instances a source reports at one moment
-//	eligible     may be picked now: connected, not suspect, not ejected, not tried by this call
+//	eligible     may be picked now: connected, serving, not draining, not suspect, not
+//	             ejected, not tried by this call
 //	suspect      calls wait on it and nothing comes back
-//	ejected      its breaker is open; overruled: it would be, but too many already are
+//	ejected      its breaker is open, or it did not answer a probe; overruled: its breaker
+//	             would be open, but too many already are
 //	absent       gone from a doubted snapshot, but its connection lives
+//	draining     it said that it is leaving: no new calls, those in flight finish
 //	rejection    surecall refused a call before anything was sent
 //	verdict      success, failure or ignored: what an attempt's end means for its instance
 //
@@ -65,9 +68,13 @@
 //	wait between      none at first, then up to 25 ms ×2 … 1 s, full    Envoy, Linkerd
 //	                  jitter; a server's pushback wins
 //	budget            20 % of calls + 10 retries per second             Finagle, Linkerd
-//	suspects          an attempt's learned timeout ran out and nothing    a call cannot wait for the five
-//	                  came back meanwhile: passed over until anything   failures of a breaker
-//	                  does; one retryable call each second looks
+//	suspects          unary calls wait, and nothing at all came back    a call cannot wait for the five
+//	                  for 4 × p99, at least 50 ms: passed over, and     failures of a breaker
+//	                  ejected if it does not answer a probe in 100 ms
+//	health Watch      NOT_SERVING takes an instance out, nothing else;  gRPC's own Watch drops all whose
+//	                  its first word is awaited for 250 ms              Watch fails
+//	draining mark     in any answer of a lifecycle server; for 30 s     the one signal that comes with
+//	                                                                    the call
 //	instance breaker  5 failures in a row, or half of at least 20 in    Finagle, Envoy, gRFC A50
 //	                  10 s; ejected for 5 s ×2 … 60 s ±20 %
 //	cap               at most half of the connected are ejected         Envoy's, Finagle's panic threshold
@@ -81,11 +88,27 @@
 //
 // The options that change them are WithCallDeadline, WithAttemptTimeout, WithRetry,
 // WithRetryBudget, WithBreaker (also the cap), WithServiceBreaker, WithBalancer (also
-// slow start) and WithLoss; Without… switches one off; [ForMethod] confines to some
-// methods what can be.
+// slow start), WithHealthService and WithLoss; Without… switches one off; [ForMethod]
+// confines to some methods what can be. Off unless asked for are [WithActiveProbe], which
+// finds hangs of idle instances, and [WithSnapshotDir], which lets a client start while
+// its source is down.
 //
 // What is learned (latencies, ejections, slow start, the budget's tokens) belongs to the
 // client: it outlives changes of the set, reconnects, and [Client.Update].
+//
+// # How an instance leaves, and how fast
+//
+//	signal                              seen through             acts within
+//	deregistered, critical, maintenance the source               one answer of it and 10 ms
+//	connection lost, refused, GOAWAY    the transport            10 ms
+//	NOT_SERVING                         the health Watch         10 ms
+//	draining mark                       any answer               that answer
+//	fails its calls                     the instance breaker     that call
+//	hangs                               stall, then a probe      passed over after 4 × p99, at least 50 ms
+//	slow                                the choice               its share falls at once
+//
+// Calls in flight on it always finish. A stream that lives long can ask for the moment:
+// [Leaving]. Package lifecycle is the server's part of this.
 //
 // # What is repeated
 //
@@ -111,6 +134,10 @@
 //	memory:///orders                   what WithSource gives, a discovery/memory.Registry say
 //	dns:///orders:50051                and whatever else plain gRPC resolves
 //
+// Datacenters in a row ("dc=eu,us") fail over in this order: each is watched on its own;
+// the next is connected when fewer than half of the better one's instances are eligible,
+// called when none is, and left again when that has had one for 10 s.
+//
 // An unknown key is an error that lists the known ones.
 //
 // # Errors
@@ -127,16 +154,17 @@
 //
 // # When all goes wrong
 //
-// While one instance is connected, there is always one to pick: if all are suspect or
-// ejected, they serve all the same. While the source fails, what it last knew serves on.
+// While one instance is connected, there is always one to pick: if none is eligible, the
+// ejected serve, then suspects, those that say NOT_SERVING, and those that are leaving.
+// While the source fails, what it last knew serves on: [Client.Source] tells.
 // While nothing of the service answers, calls are rejected in well under a millisecond,
 // except trials.
 //
 // # What it does not do
 //
 // It does not send an attempt while another is under way (hedging), limit rates or
-// concurrency, cache or make up replies, check the health of idle instances, or prefer
-// zones. It repeats no stream after its first message, because only its user knows what has
-// been said on it. And it cannot tell a call that was executed from one that was not when
-// the connection breaks in between: that is what idempotency is for.
+// concurrency, cache or make up replies, or prefer zones. It repeats no stream after its
+// first message, because only its user knows what has been said on it. And it cannot tell
+// a call that was executed from one that was not when the connection breaks in between:
+// that is what idempotency is for.
 package surecall

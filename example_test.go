@@ -20,6 +20,7 @@ import (
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/lifecycle"
 	"github.com/surecall/surecall/retry"
 )
 
@@ -33,21 +34,17 @@ func fetch(ctx context.Context, id string) (*orders.Order, error) {
 	return orders.NewOrdersClient(client).Get(ctx, &orders.GetRequest{Id: id})
 }
 
-// serve serves orders on lis until ctx ends. In registry callers find it.
-func serve(ctx context.Context, lis net.Listener, service orders.OrdersServer, registry discovery.Registrar) error {
-	server := grpc.NewServer()
-	orders.RegisterOrdersServer(server, service)
-	healthpb.RegisterHealthServer(server, health.NewServer())
-	instance := discovery.Instance{Service: "orders", Address: lis.Addr().String(), Weight: 10}
-	lease, err := registry.Register(ctx, discovery.Registration{Instance: instance})
-	if err != nil {
-		return err
-	}
-	context.AfterFunc(ctx, func() {
-		_ = lease.Release(context.Background())
-		time.AfterFunc(time.Second, server.GracefulStop) // by then callers have learned of it
+// serve serves orders until SIGTERM comes or ctx ends, and then leaves without failing a
+// call. In registry callers find it, from when it is ready.
+func serve(ctx context.Context, address string, service orders.OrdersServer, registry discovery.Registrar) error {
+	l := lifecycle.New(lifecycle.Config{
+		Service:    "orders",
+		Listen:     address, // ":50051", say
+		Registrars: []discovery.Registrar{registry},
 	})
-	return server.Serve(lis)
+	server := grpc.NewServer(l.ServerOptions()...)
+	orders.RegisterOrdersServer(server, service)
+	return l.Run(ctx, server)
 }
 
 // shop answers every order, once it has failed as often as it was told to.
@@ -203,6 +200,55 @@ func ExampleClient_Instances() {
 		fmt.Println(i.State, "weight", i.Weight, "in flight", i.InFlight)
 	}
 	// Output: eligible weight 1 in flight 0
+}
+
+// A stream that lives long is told when its instance begins to leave, and goes on until
+// its user has opened another.
+func ExampleLeaving() {
+	instance := newWatchable()
+	defer instance.server.Stop()
+	client, err := surecall.NewClient("static:///"+instance.address+"?service=orders", surecall.WithInsecure())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	stream, err := orders.NewOrdersClient(client).Watch(context.Background(), &orders.GetRequest{Id: "7"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	time.AfterFunc(50*time.Millisecond, instance.health.Shutdown) // the instance says that it leaves
+	<-surecall.Leaving(stream.Context())                          // in a program: in a select, beside what the stream brings
+	fmt.Println("time to open the stream again")
+	// Output: time to open the stream again
+}
+
+// watchable is a server whose streams last until their callers end them.
+type watchable struct {
+	orders.UnimplementedOrdersServer
+	server  *grpc.Server
+	health  *health.Server
+	address string
+}
+
+func newWatchable() *watchable {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	w := &watchable{server: grpc.NewServer(), health: health.NewServer(), address: lis.Addr().String()}
+	orders.RegisterOrdersServer(w.server, w)
+	healthpb.RegisterHealthServer(w.server, w.health)
+	go w.server.Serve(lis)
+	return w
+}
+
+func (*watchable) Watch(_ *orders.GetRequest, stream grpc.ServerStreamingServer[orders.Order]) error {
+	<-stream.Context().Done()
+	return nil
 }
 
 // With nobody there, a call is rejected at once, and the error says what is known.

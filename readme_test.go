@@ -2,7 +2,6 @@ package surecall_test
 
 import (
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -74,10 +73,6 @@ func TestREADMELinksExist(t *testing.T) {
 func TestREADMECodeRuns(t *testing.T) {
 	agent := consultest.Start(t)
 	t.Setenv("CONSUL_HTTP_ADDR", agent.Addr)
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	registry, err := consul.New(consul.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +81,7 @@ func TestREADMECodeRuns(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx, lis, &shop{}, registry) }()
+	go func() { served <- serve(ctx, "127.0.0.1:0", &shop{}, registry) }()
 	awaitInstance(t, registry)
 	order, err := fetch(t.Context(), "7")
 	if err != nil || order.GetId() != "7" {

@@ -42,7 +42,8 @@ type Rejection struct {
 
 // order of states in the message: what an operator looks for first.
 var messageOrder = []event.State{
-	event.Eligible, event.Absent, event.Overruled, event.Suspect, event.Ejected, event.Failed, event.Connecting,
+	event.Eligible, event.Absent, event.Overruled, event.Suspect, event.Ejected, event.NotServing, event.Draining,
+	event.Failed, event.Connecting, event.Standby,
 }
 
 // Error says in one line what an operator can act on.

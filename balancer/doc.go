@@ -13,13 +13,17 @@
 // every call is atomic. A pick takes no lock, but to hand out a trial; an attempt
 // allocates once, for its end.
 //
-//	           connection                    5 failures in a row, …
-//	connecting ──────────▶ eligible ◀────────────────────────────────▶ ejected
-//	    ▲                     │  ▲        trial succeeded, slow start
-//	    │ 1 s without         │  │ it answers
-//	    │ any: rejections     │  └──────────────── suspect
-//	    └─────────────────────┘                       ▲
-//	       connection lost or refused       calls wait on it in vain
+//	           connection, and its first         5 failures in a row, …;
+//	           word of health                    a probe not answered
+//	connecting ──────────────────────▶ eligible ────────────────────────▶ ejected
+//	    ▲                             ▲  ▲  ▲ ▲                              │
+//	    │ 1 s without any:            │  │  │ └──────────────────────────────┘
+//	    │ rejections                  │  │  │   trial succeeded, or probe answered;
+//	    └─────────────────────────────┘  │  │   slow start
+//	     connection lost or refused      │  └─────────────▶ suspect ──▶ ejected
+//	                                     ▼                    calls wait on it in vain
+//	                         not serving, draining
+//	                          its health service, or an answer, says so
 //
 // # The choice
 //
@@ -45,17 +49,54 @@
 // The first of these that has somebody, among those with a connection:
 //
 //  1. an ejected instance that is due for its trial (unary calls that can be retried;
-//     after 10 s any unary call); a suspect that is due for another look
-//  2. eligible, and not tried by this call
-//  3. eligible
-//  4. ejected, and not tried by this call
-//  5. suspect, and not tried by this call
-//  6. anybody
+//     after 10 s any unary call)
+//  2. eligible, of the active priority, and not tried by this call
+//  3. eligible, of the active priority
+//  4. eligible, of another priority
+//  5. ejected for its failures
+//  6. suspect, or ejected because it hangs
+//  7. says NOT_SERVING
+//  8. said that it is leaving
 //
-// Only with no connection at all is a call refused, and that after waiting a second for
-// one that was lost; a call that waits for ready waits on. Breakers eject at most half
-// of the connected instances. Where losses of others leave more ejected than that, the
-// longest ejected get their trials at once.
+// From 4 on, those that this call has tried come after those it has not. Only with no
+// connection at all is a call refused, and that after waiting a second for one that was
+// lost; a call that waits for ready waits on. Breakers eject at most half of the
+// connected instances. Where losses of others leave more ejected than that, the longest
+// ejected get their trials at once.
+//
+// # Hangs
+//
+// A process that is stopped, or a network that swallows packets, closes no connection. An
+// instance is suspected when unary attempts wait on it and nothing at all has come back
+// for as long as their methods' patience: 4 times the 99th percentile and at least 50 ms,
+// 1 s while that is not known. It is passed over and probed over the same connection (a
+// health check, which any answer satisfies, UNIMPLEMENTED too). Not answered within
+// 100 ms it is ejected, and idempotent attempts that wait on it are cut off and made
+// elsewhere. Probes go on, 0.1 to 2 s apart, until one is answered. After 5 s the
+// connection is closed and dialled anew, unless a unary call still waits on it, which is
+// left to its deadline. When the monitor itself is more than 50 ms late, this process
+// stood still, and nobody is judged.
+//
+// Idle instances are not probed unless [Health].Probe is set.
+//
+// # Leaving
+//
+// Of what an instance says of itself, two things take it out at once: NOT_SERVING, which
+// its health service pushes over the connection (the Watch of grpc.health.v1); and the
+// mark in the trailer of any answer of a server of package lifecycle. No other end of a
+// Watch counts: a server without health service, or with one that wants a password, is
+// taken as good. A new connection is used from the first word of health on, or after
+// 250 ms without. The mark ends after 30 s, with an answer that does not have it, when
+// the health goes from NOT_SERVING to anything else, and with a new connection over which
+// the instance serves. Calls in flight on an instance that leaves always finish.
+//
+// # Priorities
+//
+// Instances of priority 0 get all calls while one of them is eligible. Those of the next
+// priority are connected when fewer than half of the better one are eligible, and
+// disconnected when that has been over for 5 minutes. Calls go to them when none of the
+// better one is eligible, before any last resort of it, and back when it has had an
+// eligible instance for 10 s without a break.
 //
 // # Slow start
 //
@@ -72,6 +113,11 @@
 //	Policy.SlowStartFrom      0.1           Envoy's min_weight_percent
 //	latency forgets in        10 s          Finagle's and Linkerd's peak EWMA
 //	band of a better load     0.7           simulated: choice.go
+//	suspect after             4 × p99, at least 50 ms
+//	probe                     100 ms        –
+//	close the connection      5 s           of unanswered probes
+//	mark of leaving           30 s          –
+//	back to a better priority 10 s          –
 //	dials at a time           100           –
 //	pickers                   each 10 ms    above 100 instances; below at once
 //	state after leaving       10 min        –
