@@ -25,7 +25,7 @@ const (
 const (
 	retryMax      = time.Second
 	quickRefusals = 3
-	earlyBeats    = 2 // because of broken connections, until another period has passed
+	earlyBeats    = 10 // because of broken connections at once; then one more in each period
 )
 
 // run is the heart-beat.

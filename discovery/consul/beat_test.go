@@ -129,8 +129,8 @@ func TestBreakingConnectionsCostLittle(t *testing.T) {
 		f.requests()
 		time.Sleep(50 * time.Second)
 		synctest.Wait()
-		if n := len(f.requests()); n < 10 || n > 26 {
-			t.Errorf("%d heart-beats in 50 s: want at most two in each period of 5 s, and a few", n)
+		if n := len(f.requests()); n < 10 || n > 33 {
+			t.Errorf("%d heart-beats in 50 s: want at most two in each period of 5 s, and ten", n)
 		}
 	})
 }

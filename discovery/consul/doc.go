@@ -85,7 +85,7 @@
 //	first registration                 at once, no jitter
 //	after an error                     within 1 s (TTL/3 if that is less), full jitter
 //	after 3 refusals (400 to 404)      5 s, growing to 30 s, full jitter
-//	the connection to the agent broke  within 1 s, jittered; at most once more per TTL/3
+//	the connection to the agent broke  within 1 s, jittered; in the long run once per TTL/3
 //	each attempt                       given up after 3 s
 //
 // So a registration is there again within two seconds of its agent's return, and those of
