@@ -348,3 +348,34 @@ func TestSnapshotsValidate(t *testing.T) {
 		}
 	}
 }
+
+// TestSavedOnClose: an orderly end leaves a file of that moment.
+func TestSavedOnClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry, on, m := memory.New(), Snapshots{Dir: t.TempDir()}, &Monitor{}
+		registry.Set("orders", set("a")...)
+		end := life(t, registry, Config{Snapshots: on}, &stubConn{})
+		time.Sleep(90 * time.Minute)
+		end()
+		time.Sleep(time.Minute)
+		registry.Fail(errDown)
+		t.Cleanup(life(t, registry, Config{Snapshots: on, Monitor: m}, &stubConn{}))
+		if s := m.Status("orders"); !s.FromDisk || s.Age != time.Minute {
+			t.Errorf("status %v, want a snapshot of a minute ago", s)
+		}
+	})
+}
+
+// TestRestore: who is listed is no longer from disk, wherever it listens now.
+func TestRestore(t *testing.T) {
+	m := newMembership(Loss{})
+	m.restore(set("a b"))
+	moved := discovery.Instance{ID: "a", Address: "10.0.0.9:80"}
+	if doubt := m.apply(discovery.Snapshot{Instances: []discovery.Instance{moved}, Doubt: errStale}, time.Now()); !errors.Is(doubt, errStale) {
+		t.Errorf("doubt %v", doubt)
+	}
+	m.restore(set("a")) // a file that was read late
+	if _, both := m.stored["a"]; both || m.size() != 2 || m.listed["a"].Address != moved.Address {
+		t.Errorf("after a doubted answer: %v, %d in all", &m, m.size())
+	}
+}

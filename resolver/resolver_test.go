@@ -372,3 +372,17 @@ func (l *log) want(t *testing.T, lines ...string) {
 		t.Errorf("events %q, want %q", got, want)
 	}
 }
+
+// TestSameErrorIsToldOnce: gRPC makes a new picker of each.
+func TestSameErrorIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := watchFunc(func(ctx context.Context, update func(discovery.Snapshot)) error {
+			for _, why := range []string{"refused", "refused", "no route", "refused"} {
+				update(discovery.Snapshot{Err: errors.New(why)})
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		start(t, source, Config{}).told(t, 0, 3)
+	})
+}

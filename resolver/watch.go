@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/surecall/surecall/discovery"
@@ -65,7 +64,7 @@ func (w *watch) take(s discovery.Snapshot, now time.Time) {
 	w.answered, w.changed = now, true
 	w.doubt = w.members.apply(s, now)
 	if s.Doubt == nil {
-		w.vouched, w.file, w.fileErr = true, disk.Snapshot{}, nil
+		w.vouched, w.file = true, disk.Snapshot{}
 	}
 }
 
@@ -150,8 +149,7 @@ func (w *watch) keep(k *disk.Keeper, now time.Time, every time.Duration) time.Ti
 	if !ok {
 		at = now // it would have told of trouble
 	}
-	set := slices.SortedFunc(maps.Values(w.members.listed), func(a, b discovery.Instance) int { return strings.Compare(a.ID, b.ID) })
-	k.Put(w.identity, disk.Snapshot{Written: at, Instances: set})
+	k.Put(w.identity, disk.Snapshot{Written: at, Instances: slices.Collect(maps.Values(w.members.listed))})
 	w.changed, w.saved = false, now
 	return now.Add(every)
 }

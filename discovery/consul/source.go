@@ -52,8 +52,18 @@ func newSource(c Config, h *hub, shared bool) *Source {
 	return &Source{config: c, hub: h, shared: shared, closed: make(chan struct{}), leases: make(map[*lease]struct{})}
 }
 
-// String describes the source without any secret.
-func (s *Source) String() string { return "consul at " + s.hub.agent.name() }
+// String describes the source without any secret: two that find other instances for the
+// same query read otherwise, since snapshots on disk are told apart by it.
+func (s *Source) String() string {
+	e := s.hub.agent.endpoint
+	text := "consul at " + e.name() + e.prefix
+	for _, f := range [][2]string{{"datacenter", e.Datacenter}, {"namespace", e.Namespace}, {"partition", e.Partition}} {
+		if f[1] != "" {
+			text += ", " + f[0] + " " + f[1]
+		}
+	}
+	return text
+}
 
 // Watch implements [discovery.Source]. All calls with the same query share one watch of
 // the agent; a late one gets the current snapshot at once. While the agent gives no

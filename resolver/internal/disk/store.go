@@ -29,10 +29,10 @@ type Store struct {
 // Load returns the snapshot of id. There being none is [fs.ErrNotExist].
 func (s Store) Load(id Identity, now time.Time) (Snapshot, error) {
 	snap, err := s.load(id, now)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return Snapshot{}, fmt.Errorf("resolver: snapshot %s is not used: %w", filepath.Join(s.Dir, id.file()), bare(err))
 	}
-	return snap, err
+	return snap, nil
 }
 
 func (s Store) load(id Identity, now time.Time) (Snapshot, error) {
