@@ -9,7 +9,7 @@ import (
 )
 
 // Two datacenters, joined. The client prefers one of them; its instances leave, and come
-// back; then the agents there are gone, which changes nothing.
+// back; then its agents die, which changes nothing; then its instances do.
 func TestDatacenterFailover(t *testing.T) {
 	t.Parallel()
 	two := startClusters(t,
@@ -50,10 +50,14 @@ func TestDatacenterFailover(t *testing.T) {
 	}
 
 	eu.Stop() // its agents are gone, and its instances are not
-	time.Sleep(2 * settle)
-	seen := c.finish(t, allowed{})
-	t.Logf("failover at %v, return at %v", round(failed), round(returned))
-	c.exactly(t, seen)
+	time.Sleep(settle)
+
+	// Now all that is left of it dies at once, and nobody can say so.
+	killed := c.load.now()
+	killTogether(c.servers...)
+	time.Sleep(settle)
+	c.finish(t, lostWith(3, killed))
+	t.Logf("failover at %v, return at %v, death at %v", round(failed), round(returned), round(killed))
 }
 
 // arrived is how many calls the servers received.
