@@ -394,3 +394,40 @@ func TestAnswered(t *testing.T) {
 		}
 	})
 }
+
+// After an outage the watches of a fleet do not ask in one instant.
+func TestWatchesComeBackSpreadOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const fleet = 100
+		r := newRegistry(10, up("a", "10.0.0.1"))
+		f := newFakeAgent(t, r.ServeHTTP)
+		s := f.source(Config{})
+		for i := range fleet {
+			see(s, discovery.Query{Service: fmt.Sprintf("web-%d", i)})
+		}
+		synctest.Wait()
+		f.handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", 500) })
+		f.cut()
+		time.Sleep(5 * time.Minute)
+		f.handle(r.ServeHTTP)
+		f.requests()
+		back := time.Now()
+		time.Sleep(backoffMax + time.Second)
+		var seconds [int(backoffMax/time.Second) + 2]int
+		for _, q := range f.requests() {
+			if q.params.Has("cached") {
+				seconds[q.at.Sub(back)/time.Second]++
+			}
+		}
+		total := 0
+		for _, n := range seconds {
+			total += n
+			if n > fleet/5 {
+				t.Errorf("%d ask again within one second: %v", n, seconds)
+			}
+		}
+		if total != fleet {
+			t.Errorf("%d asked again, want %d", total, fleet)
+		}
+	})
+}

@@ -19,6 +19,7 @@ type Registry struct {
 	services map[string]*service // those with an entry, a problem or a watch
 	lives    uint64              // incarnations given so far
 	failure  error               // see Fail
+	failedAt time.Time           // when failure began
 	doubt    error               // see Doubt
 }
 
@@ -101,6 +102,19 @@ func (r *Registry) Explain(_ context.Context, q discovery.Query) string {
 	return fmt.Sprintf("memory has %d, %s", len(all), strings.Join(why, ", "))
 }
 
+// Answered implements [discovery.Freshness]: now, or when Fail was called.
+func (r *Registry) Answered(q discovery.Query) (at time.Time, ok bool) {
+	if q.CheckPlain() != nil {
+		return time.Time{}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure != nil {
+		return r.failedAt, true
+	}
+	return time.Now(), true
+}
+
 // Set makes instances the whole set of the service. What is unusable among them is
 // left out and reported as a problem, as a real source does. An instance without an
 // incarnation keeps the one that its ID and address had, if any.
@@ -153,6 +167,9 @@ func (r *Registry) Recover() { r.trouble(nil, nil) }
 func (r *Registry) trouble(failure, doubt error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failedAt = time.Now()
+	}
 	r.failure, r.doubt = failure, doubt
 	for name := range r.services {
 		r.changed(name)

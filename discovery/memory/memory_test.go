@@ -158,3 +158,35 @@ func TestQuietWhileNothingChanges(t *testing.T) {
 		}
 	})
 }
+
+func TestAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var source discovery.Freshness
+		r := memory.New()
+		source = r
+		age := func() time.Duration {
+			at, ok := source.Answered(discovery.Query{Service: "orders"})
+			if !ok {
+				t.Error("no answer")
+			}
+			return time.Since(at)
+		}
+		if got := age(); got != 0 {
+			t.Errorf("%v old", got)
+		}
+		r.Fail(errors.New("down"))
+		time.Sleep(time.Minute)
+		r.Fail(errors.New("still down"))
+		time.Sleep(time.Minute)
+		if got := age(); got != 2*time.Minute {
+			t.Errorf("two minutes after it failed: %v old", got)
+		}
+		r.Recover()
+		if got := age(); got != 0 {
+			t.Errorf("after it recovered: %v old", got)
+		}
+		if _, ok := r.Answered(discovery.Query{Datacenter: "eu"}); ok {
+			t.Error("a query that it refuses has an answer")
+		}
+	})
+}

@@ -25,8 +25,9 @@ type file struct {
 	path string
 
 	mu   sync.Mutex
-	text []byte   // of the file as it was last read well
-	good *catalog // what it says
+	text []byte    // of the file as it was last read well
+	good *catalog  // what it says
+	at   time.Time // when that was
 }
 
 // File returns a source that holds what the file lists, and follows it. It fails if the
@@ -95,14 +96,22 @@ func (f *file) read() (*catalog, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.good != nil && bytes.Equal(text, f.text) {
+		f.at = time.Now()
 		return f.good, nil
 	}
 	c, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("discovery/static: %s: %w", f.path, err)
 	}
-	f.text, f.good = text, c
+	f.text, f.good, f.at = text, c, time.Now()
 	return c, nil
+}
+
+// readAt returns when the file was last read well.
+func (f *file) readAt() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at
 }
 
 func load(path string) ([]byte, error) {

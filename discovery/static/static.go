@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/surecall/surecall/discovery"
 )
@@ -107,6 +108,18 @@ func (s *Source) Explain(_ context.Context, q discovery.Query) string {
 	default:
 		return where + " has none"
 	}
+}
+
+// Answered implements [discovery.Freshness]: now for a list, and for a file when it was
+// last read well.
+func (s *Source) Answered(q discovery.Query) (at time.Time, ok bool) {
+	if q.CheckPlain() != nil {
+		return time.Time{}, false
+	}
+	if s.file != nil {
+		return s.file.readAt(), true
+	}
+	return time.Now(), true
 }
 
 // lookup returns what c holds for a query.

@@ -159,6 +159,50 @@ func TestFileIsFollowed(t *testing.T) {
 	})
 }
 
+func TestAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		d.writeText(t, `[{"address":"a:1"}]`)
+		file, err := static.File(d.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := static.New(discovery.Instance{Address: "a:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		defer cancel()
+		watch.Go(func() { _ = file.Watch(ctx, discovery.Query{Service: "orders"}, func(discovery.Snapshot) {}) })
+		age := func(source discovery.Freshness) time.Duration {
+			at, ok := source.Answered(discovery.Query{Service: "orders"})
+			if !ok {
+				t.Error("no answer")
+			}
+			return time.Since(at)
+		}
+		time.Sleep(time.Minute + 500*time.Millisecond)
+		if got := age(file); got > time.Second {
+			t.Errorf("a file that does not change: %v old", got)
+		}
+		if err := os.Remove(d.path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := age(file); got < 59*time.Second {
+			t.Errorf("a file that is gone: %v old", got)
+		}
+		if got := age(list); got != 0 {
+			t.Errorf("a list: %v old", got)
+		}
+		if _, ok := list.Answered(discovery.Query{Datacenter: "eu"}); ok {
+			t.Error("a query that it refuses has an answer")
+		}
+	})
+}
+
 func TestExplain(t *testing.T) {
 	d := newDisk(t)
 	d.writeText(t, `{"orders":[{"address":"a:1","tags":["v1"]}],"payments":[]}`)
