@@ -182,7 +182,7 @@ func TestHealthIsOptional(t *testing.T) {
 				}
 				advance(10 * time.Minute)
 				get(t, client)
-				if n := len(eventsOf[event.InstanceProblem](events)); n != test.problems {
+				if n := len(eventsOf[event.HealthUnknown](events)); n != test.problems {
 					t.Errorf("told %d times: want %d", n, test.problems)
 				}
 			})

@@ -75,7 +75,6 @@ type healthWatch struct {
 	conn     *sharding.Connection
 	service  string
 	known    chan struct{} // closed with the first word, or when none will come
-	told     bool
 	failures int
 }
 
@@ -136,6 +135,9 @@ func (w *healthWatch) hear(s healthpb.HealthCheckResponse_ServingStatus) {
 		i.clear(draining) // it has changed its mind
 		f.marked(i, "its health service says "+s.String())
 	}
+	if s == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+		w.unknown(fmt.Errorf("its health service does not know %q", w.service))
+	}
 	w.first()
 }
 
@@ -148,12 +150,13 @@ func (w *healthWatch) failed(err error) {
 		f.marked(i, "its health is not known any more: "+err.Error())
 	}
 	w.first()
-	if !w.told && f.listening() {
-		w.told = true
-		f.emit(event.InstanceProblem{
-			Service: f.config.Load().Service, Instance: i.id,
-			What: fmt.Sprintf("its health cannot be watched, and is taken as good: %v", err),
-		})
+	w.unknown(err)
+}
+
+// unknown tells, once in an instance's life, that its health will not be known.
+func (w *healthWatch) unknown(why error) {
+	if f := w.fleet; w.instance.unwatchable.CompareAndSwap(false, true) && f.listening() {
+		f.emit(event.HealthUnknown{Service: f.config.Load().Service, Instance: w.instance.id, Err: why})
 	}
 }
 

@@ -29,17 +29,19 @@ type Instance struct {
 	weight  atomic.Int64
 	info    atomic.Pointer[endpoint.Info]
 
-	inFlight  atomic.Int64 // unary attempts
-	streams   atomic.Int64
-	latency   latency
-	rampStart atomic.Int64 // when slow start began; 0: full share
-	downSince atomic.Int64 // when the breaker took it out; 0: eligible as far as that goes
-	marks     atomic.Uint32
-	patience  [patiences]patience
-	probed    atomic.Int64 // when it last answered a probe
-	hungAt    atomic.Int64 // when it did not
-	drainedAt atomic.Int64 // when it last said that it is leaving
-	tripping  atomic.Bool  // its breaker has been allowed to trip and is about to
+	inFlight    atomic.Int64 // unary attempts
+	streams     atomic.Int64
+	latency     latency
+	rampStart   atomic.Int64 // when slow start began; 0: full share
+	downSince   atomic.Int64 // when the breaker took it out; 0: eligible as far as that goes
+	marks       atomic.Uint32
+	patience    [patiences]patience
+	probed      atomic.Int64 // when it last answered a probe
+	hungAt      atomic.Int64 // when it did not
+	drainedAt   atomic.Int64 // when it last said that it is leaving
+	probing     atomic.Bool
+	unwatchable atomic.Bool // its health cannot be known, and that was told
+	tripping    atomic.Bool // its breaker has been allowed to trip and is about to
 
 	signalMu sync.Mutex
 	signal   chan struct{} // closed when it begins to leave; nil: nobody waits for that

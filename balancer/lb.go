@@ -131,6 +131,7 @@ func (b *lb) place(i *Instance, l *link, dialled int) {
 		f.mu.Unlock()
 		if l.child != nil {
 			l.close()
+			i.leave(f.now())
 			b.links[i] = newLink(l.endpoint)
 		}
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall/balancer/internal/sharding"
 )
@@ -18,8 +16,8 @@ const (
 	// One that hangs is probed again after reprobeFirst, then twice that and so on.
 	reprobeFirst = 100 * time.Millisecond
 	reprobeMax   = 2 * time.Second
-	// maxProbes is how many instances are probed at a time. Others wait for the monitor
-	// to come to them again.
+	// maxProbes is how many instances are probed at a time. Others are, when the monitor
+	// comes to them again.
 	maxProbes = 64
 	// giveUp is how long an instance may hang before its connection is closed: a new
 	// one may get through, and if none does, the instance is known to be gone. A unary
@@ -27,33 +25,40 @@ const (
 	giveUp = 5 * time.Second
 )
 
-// probe asks a suspect whether it lives, until it answers or its connection ends.
+// probe asks a suspect whether it lives, until it answers or its connection ends. It
+// does nothing while that is done already, or too many others are asked.
 func (f *Fleet) probe(i *Instance) {
 	conn := i.conn.Connection()
-	if conn == nil || conn.ClientConnInterface == nil {
+	if conn == nil || conn.ClientConnInterface == nil || !i.probing.CompareAndSwap(false, true) {
 		return
 	}
 	if f.probes.Add(1) > maxProbes {
 		f.probes.Add(-1)
-		i.clear(suspected) // the next look finds it again
+		i.probing.Store(false)
 		return
 	}
-	conn.Go(func(ctx context.Context) {
-		defer f.probes.Add(-1)
+	begun := conn.Go(func(ctx context.Context) {
 		f.probeUntilAlive(ctx, i, conn)
+		i.probing.Store(false)
+		f.probes.Add(-1)
 	})
+	if !begun {
+		i.probing.Store(false)
+		f.probes.Add(-1)
+	}
 }
 
 func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding.Connection) {
 	begun, timeout := time.Now(), probeTimeout
 	for wait := reprobeFirst; i.has(suspected | hung); wait = min(2*wait, reprobeMax) {
-		if f.answers(ctx, conn, timeout) {
+		answered := f.answers(ctx, conn, timeout)
+		if ctx.Err() != nil {
+			return
+		}
+		if answered {
 			now := f.now()
 			i.probed.Store(now)
 			f.alive(i, now, "it answers a probe")
-			return
-		}
-		if ctx.Err() != nil {
 			return
 		}
 		f.hangs(i)
@@ -89,12 +94,8 @@ func (f *Fleet) answers(ctx context.Context, conn *sharding.Connection, timeout 
 	defer cancel()
 	err := conn.Invoke(ctx, healthpb.Health_Check_FullMethodName,
 		&healthpb.HealthCheckRequest{Service: f.config.Load().Health.Service}, &healthpb.HealthCheckResponse{})
-	switch status.Code(err) {
-	case codes.DeadlineExceeded, codes.Canceled, codes.Unavailable:
-		// Held up by our own process, it says nothing.
-		return time.Since(sent) > timeout+tickLate
-	}
-	return true
+	// If nothing came in time it hangs, unless it was us who stood still.
+	return err == nil || ctx.Err() == nil || time.Since(sent) > timeout+tickLate
 }
 
 // probeIdle probes an instance each time that it has answered nothing for d.

@@ -76,8 +76,7 @@ func (f *Fleet) look(now int64, d time.Duration) {
 // tick looks at everybody once.
 func (f *Fleet) tick() {
 	now := f.now()
-	late := now-f.monitor.due.Load() > int64(tickLate)
-	if late {
+	if now-f.monitor.due.Load() > int64(tickLate) {
 		f.monitor.grace.Store(now)
 	}
 	next, busy := int64(maxTick), false
@@ -87,10 +86,10 @@ func (f *Fleet) tick() {
 			continue
 		}
 		busy = true
-		if waited >= allowed {
-			f.Suspect(i, time.Duration(waited), now)
-		} else {
+		if waited < allowed {
 			next = min(next, allowed-waited)
+		} else {
+			f.Suspect(i, time.Duration(waited), now)
 		}
 	}
 	if busy {
@@ -140,8 +139,8 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 	}
 	if i.set(suspected) {
 		f.marked(i, "calls wait on it and nothing comes back")
-		f.probe(i)
 	}
+	f.probe(i)
 }
 
 // Hung reports whether i is held to hang: calls waited on it in vain, and so did a

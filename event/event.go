@@ -75,6 +75,14 @@ type InstanceChanged struct {
 	Why      string
 }
 
+// HealthUnknown: an instance's health service cannot be watched: there is none, or it
+// refuses. The instance counts as serving. Told once for each instance.
+type HealthUnknown struct {
+	Service  string
+	Instance string
+	Err      error
+}
+
 // InstanceProblem: a registration was skipped or mended because of what is in it.
 type InstanceProblem struct {
 	Service  string
@@ -194,6 +202,7 @@ type ConfigWarning struct {
 func (InstanceAdded) event()         {}
 func (InstanceRemoved) event()       {}
 func (InstanceChanged) event()       {}
+func (HealthUnknown) event()         {}
 func (InstanceProblem) event()       {}
 func (AttemptRetried) event()        {}
 func (RetryDenied) event()           {}

@@ -115,6 +115,9 @@ func describe(e Event) *line {
 	case PriorityChanged:
 		return newLine(slog.LevelWarn, "priority_changed", "calls go to another priority", e.Service).
 			num("from", e.From).num("to", e.To).free("why", e.Why)
+	case HealthUnknown:
+		return newLine(slog.LevelInfo, "health_unknown", "instance's health is not known, and taken as good", e.Service).
+			str("instance", e.Instance).err("error", e.Err)
 	case InstanceProblem:
 		return newLine(slog.LevelWarn, "instance_problem", "registration has a problem", e.Service).
 			str("instance", e.Instance).free("what", e.What)

@@ -52,6 +52,7 @@ var all = []event.Event{
 	event.InstanceRemoved{Service: "orders", Instance: "a", Address: "h:1", Why: "w"},
 	event.InstanceChanged{Service: "orders", Instance: "a", Address: "h:1", From: event.Eligible, To: event.Failed, Why: "w"},
 	event.InstanceProblem{Service: "orders", Instance: "a", What: "w"},
+	event.HealthUnknown{Service: "orders", Instance: "a", Err: errors.New("e")},
 	event.AttemptRetried{Service: "orders", Method: "/o.O/G", Instance: "a", Attempt: 1, Cause: errors.New("c"), Wait: time.Second},
 	event.RetryDenied{Service: "orders", Method: "/o.O/G", Instance: "a", Attempt: 1, Why: event.BudgetEmpty, Cause: errors.New("c")},
 	event.CallRejected{Service: "orders", Method: "/o.O/G", Err: errors.New("e")},

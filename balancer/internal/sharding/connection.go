@@ -57,14 +57,16 @@ func (s *subConn) Build(conn any) (balancer.Producer, func()) {
 }
 
 // Go runs work until it returns, with a context that ends with the connection. What
-// follows the connection's end waits for work to return. Go does nothing if the
-// connection has ended.
-func (c *Connection) Go(work func(context.Context)) {
+// follows the connection's end waits for work to return. Go does nothing, and returns
+// false, if the connection has ended.
+func (c *Connection) Go(work func(context.Context)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ended {
-		c.work.Go(func() { work(c.ctx) })
+	if c.ended {
+		return false
 	}
+	c.work.Go(func() { work(c.ctx) })
+	return true
 }
 
 // end ends all work and waits for it: so nothing that it tells comes after the news of
