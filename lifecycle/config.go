@@ -65,7 +65,8 @@ type Config struct {
 	Steps []Step
 	// Extra are servers beside gRPC that start and leave with it.
 	Extra []Extra
-	// Hooks run in order after the last handler has returned.
+	// Hooks run in order at the end of each life that was started, also in vain: no
+	// handler runs any more, or none ever did.
 	Hooks []Hook
 
 	// Drain says how long each step of leaving may take.

@@ -35,8 +35,8 @@
 //  1. The listener opens; gRPC serves; health is NOT_SERVING.
 //  2. The server calls itself over an in-process connection. It fails if it was made
 //     without ServerOptions.
-//  3. The steps of Config.Steps run in order. A step that fails ends the start, unless it
-//     is optional.
+//  3. The steps of Config.Steps run in order; [Replay] makes one of recorded requests. A
+//     step that fails ends the start, unless it is optional.
 //  4. Health becomes SERVING: of the whole server, and of each of its services that the
 //     program has set no status for.
 //  5. The instance is registered, with an incarnation and the first heart-beat. A try that
@@ -77,6 +77,19 @@
 //
 // After (g) handlers that ignore their context still run. Run waits for them, without a
 // bound: a process that must end ends by SIGKILL, or by a third SIGTERM.
+//
+// # The admin endpoint
+//
+// Config.Admin opts into one over HTTP; without a host in its address it listens on
+// 127.0.0.1. It is there from the beginning of the start to the very end.
+//
+//	GET  /healthz   200 while the server answers itself, starts or stops
+//	GET  /readyz    200 while it is online and SERVING, else 503 and why
+//	GET  /inflight  the calls that run, as JSON
+//	POST /offline   Drain; answers when drained
+//	POST /online    Online; 409 when it is too late
+//
+// [OfflineCommand] makes a program call its own endpoint, where there is no shell to do it.
 //
 // # The interceptors
 //

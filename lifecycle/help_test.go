@@ -47,9 +47,11 @@ func inBubble(t *testing.T, change func(*rig, *lifecycle.Config), test func(*tes
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, change)
+		defer func() { // also if the test ends half-way
+			_ = r.conn.Close()
+			_ = r.life.Stop(t.Context())
+		}()
 		test(t, r)
-		_ = r.conn.Close()
-		_ = r.life.Stop(t.Context())
 	})
 }
 
@@ -109,6 +111,16 @@ func (r *rig) listed() []discovery.Instance {
 		cancel()
 	})
 	return set
+}
+
+// entry is the one that the registry has.
+func (r *rig) entry() discovery.Instance {
+	r.t.Helper()
+	set := r.listed()
+	if len(set) != 1 {
+		r.t.Fatalf("registered: %+v", set)
+	}
+	return set[0]
 }
 
 func (r *rig) health() healthpb.HealthCheckResponse_ServingStatus {

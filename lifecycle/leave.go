@@ -73,14 +73,17 @@ func (l *Life) Online(ctx context.Context) error {
 		return nil
 	}
 	d := l.leaving
-	if !d.lifted {
+	first := !d.lifted
+	if first {
 		d.lifted = true
 		d.cancel(errBack)
 		l.traffic.lift()
 		l.health.comeBack()
-		l.log.Info("lifecycle: online again")
 	}
 	l.mu.Unlock()
+	if first {
+		l.log.Info("lifecycle: online again")
+	}
 	// A removal from the registry that is under way would undo a new registration.
 	select {
 	case <-d.done:

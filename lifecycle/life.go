@@ -101,14 +101,13 @@ func New(cfg Config) *Life {
 // grpc.ChainStreamInterceptor; another grpc.UnaryInterceptor would have to be inside of
 // ours, so that gRPC panics over it. They also hold Config.Credentials, a keepalive
 // policy that lets clients ping every 5 s and on idle connections (gRPC's own is 5 min,
-// and disconnects those who ping more), grpc.WaitForHandlers, and a
-// grpc.ConnectionTimeout of 10 s (gRPC's own is 2 min, for which a stop would wait).
+// and disconnects those who ping more), and a grpc.ConnectionTimeout of 10 s (gRPC's own
+// is 2 min, for which a stop would wait).
 func (l *Life) ServerOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.UnaryInterceptor(l.unary),
 		grpc.StreamInterceptor(l.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.WaitForHandlers(true),
 		grpc.ConnectionTimeout(10 * time.Second),
 	}
 	if l.config.Credentials != nil {
@@ -133,10 +132,11 @@ func (l *Life) run(ctx context.Context, srv *grpc.Server, signals <-chan os.Sign
 	until, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait, atOnce := context.WithCancel(context.WithoutCancel(ctx))
-	defer atOnce()
 	var listening sync.WaitGroup
-	defer listening.Wait()
-	defer atOnce() // before that
+	defer func() {
+		atOnce()
+		listening.Wait()
+	}()
 	listening.Go(func() {
 		for _, f := range []func(){cancel, func() { unhook(); atOnce() }} {
 			select {
@@ -188,17 +188,19 @@ func (l *Life) Done() <-chan struct{} { return l.ending }
 // die says that a server ended which nobody asked to.
 func (l *Life) die(err error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.asked {
-		return
+	asked := l.asked
+	if !asked {
+		l.errs = append(l.errs, err)
+		if !l.died {
+			l.died = true
+			close(l.ending)
+		}
+		l.cancelStart()
 	}
-	l.errs = append(l.errs, err)
-	if !l.died {
-		l.died = true
-		close(l.ending)
+	l.mu.Unlock()
+	if !asked {
+		l.log.Error("lifecycle: a server ended by itself; leaving", "error", err)
 	}
-	l.cancelStart()
-	l.log.Error("lifecycle: a server ended by itself; leaving", "error", err)
 }
 
 // step does one step and tells of it. waitsFor says what may take time.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
@@ -119,7 +120,7 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("with TLS: %v", err)
 			}
 			time.Sleep(time.Minute)
-			if h := r.listed()[0].Health; h != discovery.Passing {
+			if h := r.entry().Health; h != discovery.Passing {
 				t.Errorf("after a minute of heart-beats: %v", h)
 			}
 		})
@@ -286,6 +287,33 @@ func TestAlso(t *testing.T) {
 		r.drain()
 		if len(r.listed()) != 0 {
 			t.Errorf("left behind: %v", r.listed())
+		}
+	})
+}
+
+// Clients may ping each 5 s, with a call in flight and without.
+func TestClientsMayPing(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		r.start()
+		dials := 0
+		conn, err := grpc.NewClient("passthrough:///orders", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true}),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+				dials++
+				return r.lis.DialContext(ctx)
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for range 5 {
+			if _, err := orders.NewOrdersClient(conn).Get(t.Context(), &orders.GetRequest{}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		if dials != 1 {
+			t.Errorf("%d connections: want it never disconnected", dials)
 		}
 	})
 }

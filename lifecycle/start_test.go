@@ -54,7 +54,7 @@ func TestIncarnations(t *testing.T) {
 	for range 3 {
 		inBubble(t, nil, func(_ *testing.T, r *rig) {
 			r.start()
-			seen[r.listed()[0].Incarnation] = true
+			seen[r.entry().Incarnation] = true
 		})
 	}
 	if len(seen) != 3 {
@@ -222,22 +222,22 @@ func TestHeartBeatIsReal(t *testing.T) {
 		r.server = grpc.NewServer(append(r.life.ServerOptions(), grpc.ChainUnaryInterceptor(inner))...)
 		r.start()
 		time.Sleep(time.Minute)
-		if h := r.listed()[0].Health; h != discovery.Passing {
+		if h := r.entry().Health; h != discovery.Passing {
 			t.Errorf("%v: want passing", h)
 		}
 		r.life.Health().SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 		time.Sleep(6 * time.Second)
-		if h := r.listed()[0].Health; h != discovery.Critical {
+		if h := r.entry().Health; h != discovery.Critical {
 			t.Errorf("NOT_SERVING: %v, want critical", h)
 		}
 		r.life.Health().SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 		time.Sleep(6 * time.Second)
-		if h := r.listed()[0].Health; h != discovery.Passing {
+		if h := r.entry().Health; h != discovery.Passing {
 			t.Errorf("SERVING: %v, want passing", h)
 		}
 		close(hang)
 		time.Sleep(10 * time.Second)
-		if h := r.listed()[0].Health; h != discovery.Critical {
+		if h := r.entry().Health; h != discovery.Critical {
 			t.Errorf("the server hangs: %v, want critical", h)
 		}
 	})
@@ -253,12 +253,12 @@ func TestRejectedProbesAreAnswers(t *testing.T) {
 			r.server = grpc.NewServer(append(r.life.ServerOptions(), grpc.ChainUnaryInterceptor(reject))...)
 			r.start()
 			time.Sleep(time.Minute)
-			if h := r.listed()[0].Health; h != discovery.Passing {
+			if h := r.entry().Health; h != discovery.Passing {
 				t.Errorf("%v: %v, want passing", code, h)
 			}
 			r.life.Health().SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 			time.Sleep(6 * time.Second)
-			if h := r.listed()[0].Health; h != discovery.Critical {
+			if h := r.entry().Health; h != discovery.Critical {
 				t.Errorf("%v: %v, want the status to count", code, h)
 			}
 		})

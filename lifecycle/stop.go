@@ -58,10 +58,13 @@ func (l *Life) end() {
 	}
 	l.mu.Lock()
 	l.phase = ended
+	wasStarted := l.cancelStart != nil
 	l.mu.Unlock()
 	if l.server != nil {
 		l.stopExtra()
 		l.stopGRPC()
+	}
+	if wasStarted && l.invalid == nil {
 		l.runHooks()
 	}
 	l.closeAll()
@@ -115,7 +118,7 @@ func (l *Life) stopGRPC() {
 		unary, streams := l.InFlight()
 		l.log.Warn("lifecycle: cutting calls off, and waiting for their handlers", "unary", unary, "streams", streams, "why", context.Cause(ctx))
 		l.server.Stop()
-		<-gone
+		<-gone // which takes until the last handler has returned
 		if unary+streams == 0 {
 			return nil
 		}
@@ -123,7 +126,7 @@ func (l *Life) stopGRPC() {
 	})
 }
 
-// runHooks is step (h). All hooks run, whatever becomes of the others.
+// runHooks is step (h). All hooks run, whatever became of the start and of the others.
 func (l *Life) runHooks() {
 	ctx, cancel := context.WithTimeout(l.hurry, l.config.Drain.Hooks)
 	defer cancel()
