@@ -39,6 +39,7 @@ type aggregate struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	users  sync.WaitGroup           // of the source
 	inbox  chan func(now time.Time) // run by the goroutine of run
 
 	began   time.Time
@@ -62,14 +63,13 @@ func newAggregate(c *Config, cc resolver.ClientConn) *aggregate {
 
 // run lives as long as the resolver.
 func (r *aggregate) run() {
-	var helpers sync.WaitGroup // all that uses the source
 	keeperCtx, stopKeeper := context.WithCancel(context.Background())
 	defer stopKeeper()
 	source, release, err := r.config.Open()
 	if err == nil {
 		defer release()
-		defer helpers.Wait()
-		r.start(source, &helpers, keeperCtx)
+		defer r.users.Wait()
+		r.start(keeperCtx, source)
 	} else {
 		for _, w := range r.watches {
 			w.take(discovery.Snapshot{Err: err}, time.Now())
@@ -87,7 +87,7 @@ func (r *aggregate) run() {
 		case <-timer.C:
 		}
 		now := time.Now()
-		if next := r.step(now, &helpers); next.IsZero() {
+		if next := r.step(now); next.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(next.Sub(now))
@@ -96,7 +96,7 @@ func (r *aggregate) run() {
 }
 
 // start begins to read the files, and to watch.
-func (r *aggregate) start(source discovery.Source, helpers *sync.WaitGroup, keeperCtx context.Context) {
+func (r *aggregate) start(keeperCtx context.Context, source discovery.Source) {
 	r.source = source
 	store := disk.Store{Dir: r.config.Snapshots.Dir, MaxAge: r.config.Snapshots.maxAge()}
 	if store.Dir != "" {
@@ -110,12 +110,12 @@ func (r *aggregate) start(source discovery.Source, helpers *sync.WaitGroup, keep
 	for _, w := range r.watches {
 		w.source, w.identity = source, disk.Identity{Origin: origin, Query: w.query}
 		if w.loading = r.keeper != nil; w.loading {
-			helpers.Go(func() {
+			r.users.Go(func() {
 				s, err := store.Load(w.identity, time.Now())
 				r.post(func(time.Time) { w.loaded(s, err) })
 			})
 		}
-		helpers.Go(func() {
+		r.users.Go(func() {
 			w.follow(r.ctx, func(s discovery.Snapshot) {
 				instances, problems := discovery.Sanitize(s.Instances)
 				s.Instances, s.Problems = instances, append(slices.Clip(s.Problems), problems...)
@@ -138,7 +138,7 @@ func (r *aggregate) post(do func(now time.Time)) {
 
 // step draws the conclusions of what has changed. It returns when it has to be called
 // again if nothing does.
-func (r *aggregate) step(now time.Time, helpers *sync.WaitGroup) (next time.Time) {
+func (r *aggregate) step(now time.Time) (next time.Time) {
 	soon := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
@@ -158,7 +158,7 @@ func (r *aggregate) step(now time.Time, helpers *sync.WaitGroup) (next time.Time
 		}
 	}
 	if r.tell(now) {
-		r.explain(helpers)
+		r.explain()
 	}
 	refresh := max(r.config.Snapshots.maxAge()/refreshes, minRefresh)
 	for _, w := range r.watches {

@@ -150,7 +150,7 @@ func (w *watch) endpointID(id string, taken map[string]told) string {
 
 // explain asks the source, once for each time that the set becomes empty, why it is,
 // and has callers told.
-func (r *aggregate) explain(helpers *sync.WaitGroup) {
+func (r *aggregate) explain() {
 	source, can := r.source.(discovery.Explainer)
 	if !can {
 		return
@@ -165,7 +165,7 @@ func (r *aggregate) explain(helpers *sync.WaitGroup) {
 			}
 		})
 	}
-	helpers.Go(func() {
+	r.users.Go(func() {
 		asking.Wait()
 		cancel()
 		why := strings.Join(slices.DeleteFunc(whys, func(s string) bool { return s == "" }), "; ")
