@@ -11,7 +11,7 @@ import (
 type allowed struct {
 	placed  int // Place
 	streams int // Watch, broken or failed
-	// from and to are when such calls may have been due at all; to 0 means at any time.
+	// Such a call was due before to and ended after from; to 0 means at any time.
 	from, to time.Duration
 }
 
