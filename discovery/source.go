@@ -30,9 +30,9 @@ type Explainer interface {
 // quiet from one that nobody answers for any more.
 type Freshness interface {
 	// Answered returns when the source last had an answer for q, be it a doubted one or
-	// one that changed nothing. ok is false if it had none since q is watched, or if q is
-	// not watched. A source that waits for changes may well have its last answer from a
-	// whole wait ago. It does no I/O and is safe for concurrent use.
+	// one that changed nothing. ok is false if it knows of none; it need not know of any
+	// before q is watched. The last answer of a source that waits for changes may well be
+	// a whole wait old. Answered does no I/O and is safe for concurrent use.
 	Answered(q Query) (at time.Time, ok bool)
 }
 

@@ -1,6 +1,6 @@
 // Package consul finds instances in HashiCorp Consul and keeps a server registered
-// there. A [Source] is a [discovery.Source], a [discovery.Registrar] and a
-// [discovery.Explainer] on one Consul agent.
+// there. A [Source] is a [discovery.Source], a [discovery.Registrar], a
+// [discovery.Explainer] and a [discovery.Freshness] on one Consul agent.
 //
 // # What it protects against
 //

@@ -16,3 +16,16 @@ func sameInstance(a, b discovery.Instance) bool {
 
 // sameSet compares two sets, both sorted by ID.
 func sameSet(a, b []discovery.Instance) bool { return slices.EqualFunc(a, b, sameInstance) }
+
+// sameSnapshot compares what users see. Instances are sorted, so order is no difference.
+func sameSnapshot(a, b discovery.Snapshot) bool {
+	return text(a.Err) == text(b.Err) && text(a.Doubt) == text(b.Doubt) &&
+		sameSet(a.Instances, b.Instances) && slices.Equal(a.Problems, b.Problems)
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
