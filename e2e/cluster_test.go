@@ -20,7 +20,6 @@ type cluster struct {
 	servers []*server // in the order of their start
 	hosting sync.Mutex
 	seen    []*server // every one there ever was, for the sums; guarded by hosting while instances are hosted
-	lives   int
 	callers []*caller
 	zero    time.Time        // of the loads' times
 	client  *surecall.Client // of the first caller

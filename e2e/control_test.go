@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // gRPC's own health checks
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 )
@@ -16,6 +17,10 @@ const controlRate = 100
 // control is plain gRPC with round_robin on the same servers in the same run. What it
 // suffers is the fault without surecall, and the machine.
 type control struct{ load *load }
+
+// plainConfig is what plain gRPC users set by hand: it asks for health, and so is told
+// when a server leaves.
+const plainConfig = `{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""}}`
 
 // newControl knows the addresses of the start and nothing of Consul.
 func newControl(t *testing.T, servers []*server, zero time.Time) *control {
@@ -29,7 +34,7 @@ func newControl(t *testing.T, servers []*server, zero time.Time) *control {
 	conn, err := grpc.NewClient("control:///"+service,
 		grpc.WithResolvers(source),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))
+		grpc.WithDefaultServiceConfig(plainConfig))
 	if err != nil {
 		t.Fatal(err)
 	}

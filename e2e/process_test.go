@@ -50,12 +50,11 @@ type spec struct {
 // launch starts the process and waits until it is registered.
 func (c *cluster) launch(t *testing.T, s spec) *server {
 	t.Helper()
-	c.lives++
 	if s.weight == 0 {
 		s.weight = 100
 	}
 	args := append([]string{
-		"-consul", cmp.Or(s.agent, c.registerVia, c.agent.Addr), "-token", c.token, "-id", s.id, "-incarnation", fmt.Sprint(c.lives),
+		"-consul", cmp.Or(s.agent, c.registerVia, c.agent.Addr), "-token", c.token, "-id", s.id,
 		"-weight", fmt.Sprint(s.weight), "-counters", filepath.Join(c.dir, s.id+".count"),
 	}, s.flags...)
 	if s.address != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,13 +25,33 @@ type behaviour struct {
 	stream   time.Duration // from a stream's first message to its end
 	messages int           // of a stream
 	fail     string        // "always" or "half" of the calls are answered UNAVAILABLE
+	cold     time.Duration // after the process began, in which every answer takes chill more
 }
+
+// chill is what an answer takes more while an instance is cold.
+const chill = 800 * time.Millisecond
 
 type handler struct {
 	orders.UnimplementedOrdersServer
 	behaviour
 	id      string
 	counter *counter.Counter
+	born    time.Time
+	newest  atomic.Int64 // when the last attempt that counts arrived: since born
+}
+
+// arrive notes that an attempt came, and returns how many have.
+func (h *handler) arrive(count *counter.Calls) int64 {
+	h.newest.Store(int64(time.Since(h.born)))
+	return count.Received.Add(1)
+}
+
+// warmth is what an answer takes more at this time.
+func (h *handler) warmth() time.Duration {
+	if time.Since(h.born) < h.cold {
+		return chill
+	}
+	return 0
 }
 
 // Get is idempotent.
@@ -58,9 +79,9 @@ func (h *handler) answer(ctx context.Context, count *counter.Calls, id string, o
 	counted := id != controlID
 	n := int64(0)
 	if counted {
-		n = count.Received.Add(1)
+		n = h.arrive(count)
 	}
-	if err := pause(ctx, h.delay); err != nil {
+	if err := pause(ctx, h.delay+h.warmth()); err != nil {
 		return nil, err
 	}
 	if h.fails(n) {
@@ -78,10 +99,13 @@ func (h *handler) Watch(r *orders.GetRequest, stream grpc.ServerStreamingServer[
 	counted := r.GetId() != controlID
 	n := int64(0)
 	if counted {
-		n = h.counter.Watch.Received.Add(1)
+		n = h.arrive(&h.counter.Watch)
 	}
 	if h.fails(n) {
 		return errTold
+	}
+	if err := pause(stream.Context(), h.warmth()); err != nil {
+		return err
 	}
 	for m := range h.messages {
 		if err := stream.Send(&orders.Order{Id: r.GetId(), Item: fmt.Sprintf("%d/%d", m+1, h.messages), ServedBy: h.id}); err != nil {

@@ -2,124 +2,87 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/consul"
 	"github.com/surecall/surecall/e2e/internal/counter"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/lifecycle"
 )
 
-const (
-	registerTimeout = 20 * time.Second       // covers an agent that is just starting
-	leaveTimeout    = 2 * time.Second        // for the deregistration
-	propagation     = 200 * time.Millisecond // for callers to learn of it
-	drainTimeout    = 2 * time.Second        // for calls in flight
-)
-
-var errNotRegistered = errors.New("not registered yet")
-
-// instance is one server, from the opening of its port to its end.
+// instance is one server, whose life is in the hands of package lifecycle.
 type instance struct {
-	config   config
-	id       string
-	listener net.Listener
-	server   *grpc.Server
-	served   chan error
-	health   atomic.Uint32 // a discovery.Health, set by the test
-	lease    atomic.Pointer[discovery.Lease]
+	life      *lifecycle.Life
+	server    *grpc.Server
+	handler   *handler
+	registrar *registrar
+	source    *consul.Source
 }
 
-// serve accepts calls; nobody knows of the instance yet.
-func serve(c config, id, counters string) (*instance, error) {
+// newInstance makes an instance that counts in the file counters. When its port is open
+// and it has warmed up, it calls serving; nobody knows of it yet.
+func newInstance(c config, id, counters string, serving func(*instance)) (*instance, error) {
 	counted, err := counter.Open(counters)
 	if err != nil {
 		return nil, err
 	}
-	lis, err := net.Listen("tcp", c.address)
+	told := func(e event.Event) { fmt.Fprintf(os.Stderr, "%s %T%+v\n", time.Now().Format("05.000"), e, e) }
+	source, err := consul.New(consul.Config{Address: c.agent, Token: c.token, Events: told})
 	if err != nil {
 		return nil, err
 	}
-	var options []grpc.ServerOption
-	if c.healthAuth {
-		options = append(options, grpc.UnaryInterceptor(denyHealth), grpc.StreamInterceptor(denyHealthStream))
+	i := &instance{
+		handler:   &handler{id: id, behaviour: c.behaviour, counter: counted, born: time.Now()},
+		registrar: &registrar{Registrar: source, made: make(chan struct{})},
+		source:    source,
 	}
-	i := &instance{config: c, id: id, listener: lis, server: grpc.NewServer(options...), served: make(chan error, 1)}
-	orders.RegisterOrdersServer(i.server, &handler{id: id, behaviour: c.behaviour, counter: counted})
-	healthpb.RegisterHealthServer(i.server, health.NewServer())
-	go func() { i.served <- i.server.Serve(lis) }()
+	logger := slog.New(killer{slog.NewTextHandler(os.Stderr, nil), c.killAt, c.killAfter})
+	i.life = lifecycle.New(lifecycle.Config{
+		Service: c.service, ID: id, Listen: c.address, Weight: c.weight, TTL: c.ttl,
+		Registrars: []discovery.Registrar{i.registrar},
+		Steps:      c.steps(i, serving),
+		Hooks:      []lifecycle.Hook{{Name: "consul", Run: func(context.Context) error { return source.Close() }}},
+		Drain:      c.drain,
+		Admin:      lifecycle.Admin{Address: c.control},
+		Logger:     logger.With("instance", id),
+	})
+	options := i.life.ServerOptions()
+	if c.healthAuth {
+		options = append(options, grpc.ChainUnaryInterceptor(denyHealth), grpc.ChainStreamInterceptor(denyHealthStream))
+	}
+	i.server = grpc.NewServer(options...)
+	orders.RegisterOrdersServer(i.server, i.handler)
 	return i, nil
 }
 
-func (i *instance) address() string { return i.listener.Addr().String() }
-
-// register makes the instance known, and keeps it so.
-func (i *instance) register(ctx context.Context) error {
-	source, err := consul.New(consul.Config{
-		Address: i.config.agent, Token: i.config.token,
-		Events: func(e event.Event) { fmt.Fprintf(os.Stderr, "%s %T%+v\n", time.Now().Format("05.000"), e, e) },
-	})
-	if err != nil {
-		return err
+// steps warm the instance up, if it shall, and then say that it serves.
+func (c config) steps(i *instance, serving func(*instance)) []lifecycle.Step {
+	var steps []lifecycle.Step
+	if c.warmUp {
+		steps = append(steps, lifecycle.Step{Name: "calls", Run: warmUp})
 	}
-	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
-	defer cancel()
-	lease, err := source.Register(ctx, discovery.Registration{
-		Instance: i.registration(i.config.weight),
-		TTL:      i.config.ttl,
-		Health: func(context.Context) (discovery.Health, string) {
-			return discovery.Health(i.health.Load()), "set by the test"
-		},
-	})
-	if err != nil {
-		return err
-	}
-	i.lease.Store(&lease)
-	return nil
+	return append(steps, lifecycle.Step{Name: "say so", Run: func(context.Context, *grpc.ClientConn) error {
+		serving(i)
+		return nil
+	}})
 }
 
-func (i *instance) registration(weight int) discovery.Instance {
-	return discovery.Instance{
-		ID: i.id, Incarnation: i.config.incarnation, Service: i.config.service, Address: i.address(), Weight: weight,
+// warmUp calls the instance itself until it answers fast.
+func warmUp(ctx context.Context, conn *grpc.ClientConn) error {
+	for {
+		began := time.Now()
+		if _, err := orders.NewOrdersClient(conn).Get(ctx, &orders.GetRequest{Id: controlID}); err != nil {
+			return err
+		}
+		if time.Since(began) < chill/2 {
+			return nil
+		}
 	}
-}
-
-func (i *instance) setWeight(ctx context.Context, weight int) error {
-	lease := i.lease.Load()
-	if lease == nil {
-		return errNotRegistered
-	}
-	return (*lease).Update(ctx, i.registration(weight))
-}
-
-// deregister leaves Consul and goes on serving.
-func (i *instance) deregister(ctx context.Context) error {
-	lease := i.lease.Load()
-	if lease == nil {
-		return errNotRegistered
-	}
-	return (*lease).Release(ctx)
-}
-
-// leave ends the instance without failing a call.
-func (i *instance) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	if err := i.deregister(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "server: %s leaves: %v\n", i.id, err)
-	}
-	time.Sleep(propagation)
-	hard := time.AfterFunc(drainTimeout, i.server.Stop)
-	defer hard.Stop()
-	i.server.GracefulStop()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -22,11 +23,9 @@ type host struct {
 	added map[string]*instance
 }
 
-func (h *host) listen() (net.Addr, error) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
+func (h *host) listen() (net.Listener, error) { return net.Listen("tcp", h.config.control) }
+
+func (h *host) serve(lis net.Listener) {
 	mux := http.NewServeMux()
 	handle := func(path string, do func(ctx context.Context, form func(string) string) (string, error)) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
@@ -35,15 +34,16 @@ func (h *host) listen() (net.Addr, error) {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}
-			_, _ = fmt.Fprint(w, answer) // who asked may have gone
+			fmt.Fprint(w, answer)
 		})
 	}
+	registrar := h.first.registrar
 	handle("/health", func(_ context.Context, form func(string) string) (string, error) {
 		var state discovery.Health
 		if err := state.UnmarshalText([]byte(form("state"))); err != nil {
 			return "", err
 		}
-		h.first.health.Store(uint32(state))
+		registrar.setHealth(state)
 		return "", nil
 	})
 	handle("/weight", func(ctx context.Context, form func(string) string) (string, error) {
@@ -51,10 +51,16 @@ func (h *host) listen() (net.Addr, error) {
 		if err != nil {
 			return "", err
 		}
-		return "", h.first.setWeight(ctx, weight)
+		return "", registrar.setWeight(ctx, weight)
 	})
 	handle("/deregister", func(ctx context.Context, _ func(string) string) (string, error) {
-		return "", h.first.deregister(ctx)
+		return "", registrar.deregister(ctx)
+	})
+	handle("/offline", func(ctx context.Context, _ func(string) string) (string, error) {
+		return h.first.offline(ctx)
+	})
+	handle("/online", func(ctx context.Context, _ func(string) string) (string, error) {
+		return "", h.first.admin(ctx, "/online")
 	})
 	handle("/add", func(ctx context.Context, form func(string) string) (string, error) {
 		return h.add(ctx, form("id"), form("counters"))
@@ -63,21 +69,46 @@ func (h *host) listen() (net.Addr, error) {
 		return "", h.remove(form("id"))
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
-	go func() { _ = srv.Serve(lis) }() // ends with the process
-	return lis.Addr(), nil
+	_ = srv.Serve(lis)
+}
+
+// offline sends the instance offline by its admin endpoint, and returns by how much the
+// last attempt arrived later than that was asked: negative if none did.
+func (i *instance) offline(ctx context.Context) (string, error) {
+	asked := time.Now()
+	if err := i.admin(ctx, "/offline"); err != nil {
+		return "", err
+	}
+	last := i.handler.born.Add(time.Duration(i.handler.newest.Load()))
+	return last.Sub(asked).String(), nil
+}
+
+// admin calls the admin endpoint of the life, as an operator would.
+func (i *instance) admin(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+i.life.AdminAddress()+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("POST %s: %s: %s", path, resp.Status, body)
+	}
+	return nil
 }
 
 // add starts a further instance, on a free port, and returns its address.
 func (h *host) add(ctx context.Context, id, counters string) (string, error) {
 	c := h.config
 	c.address = "127.0.0.1:0"
-	c.incarnation += "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	i, err := serve(c, id, counters)
+	i, err := newInstance(c, id, counters, func(*instance) {})
 	if err != nil {
 		return "", err
 	}
-	if err := i.register(ctx); err != nil {
-		i.server.Stop()
+	if err := i.life.Start(ctx, i.server); err != nil {
 		return "", err
 	}
 	h.mu.Lock()
@@ -86,7 +117,7 @@ func (h *host) add(ctx context.Context, id, counters string) (string, error) {
 		return "", fmt.Errorf("%s is there already", id)
 	}
 	h.added[id] = i
-	return i.address(), nil
+	return i.life.Address(), nil
 }
 
 // remove ends an instance that was added.
@@ -98,19 +129,16 @@ func (h *host) remove(id string) error {
 	if i == nil {
 		return fmt.Errorf("no %s here", id)
 	}
-	i.leave()
-	return nil
+	return i.life.Stop(context.Background())
 }
 
-// leave ends all instances together.
-func (h *host) leave() error {
+// leave ends all instances that were added, together.
+func (h *host) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all sync.WaitGroup
 	for _, i := range h.added {
-		all.Go(i.leave)
+		all.Go(func() { _ = i.life.Stop(context.Background()) })
 	}
-	all.Go(h.first.leave)
 	all.Wait()
-	return nil
 }
