@@ -158,6 +158,8 @@ func TestAuditTroubleIsNotTheWatchs(t *testing.T) {
 				if leaderReads(f.requests()) == 0 {
 					t.Error("no audit was made")
 				}
+				v.cancel()
+				time.Sleep(time.Minute) // the handler that hangs ends
 			})
 		})
 	}

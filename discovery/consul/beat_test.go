@@ -100,7 +100,7 @@ func TestLeasesComeBackSpreadOut(t *testing.T) {
 			register(t, s, orders)
 		}
 		f.handle(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", 500) })
-		time.Sleep(time.Minute)
+		time.Sleep(20 * time.Second)
 		f.handle(ok)
 		f.requests()
 		back := time.Now()
