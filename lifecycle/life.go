@@ -7,11 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -36,7 +33,7 @@ type Life struct {
 	stopping  context.Context    // until gRPC stops
 	stop      context.CancelFunc // ends stopping
 	hurry     context.Context    // until all waiting is to end
-	atOnce    context.CancelFunc // ends hurry
+	atOnce    func()             // ends hurry
 	ending    chan struct{}      // closed when Stop is called, or something died
 	stopped   chan struct{}      // closed when nothing runs any more
 
@@ -87,7 +84,8 @@ func New(cfg Config) *Life {
 	l.log = l.config.Logger.With("service", cfg.Service)
 	l.health.server = l.config.Health
 	l.stopping, l.stop = context.WithCancel(context.Background())
-	l.hurry, l.atOnce = context.WithCancel(context.Background())
+	hurry, cancel := context.WithCancelCause(context.Background())
+	l.hurry, l.atOnce = hurry, func() { cancel(errAtOnce) }
 	return l
 }
 
@@ -114,51 +112,6 @@ func (l *Life) ServerOptions() []grpc.ServerOption {
 		options = append(options, grpc.Creds(selfCredentials{l.config.Credentials}))
 	}
 	return options
-}
-
-// Run starts srv, serves until SIGTERM or an interrupt comes, ctx ends, Stop is called or
-// a server dies, and leaves. It returns when no handler runs: nil, or what kept it from
-// starting, what died, and which hooks failed, joined. A second signal ends all waiting; a
-// third one ends the process, as without Run, if a handler ignores that its context
-// has ended.
-func (l *Life) Run(ctx context.Context, srv *grpc.Server) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	return l.run(ctx, srv, signals, func() { signal.Stop(signals) })
-}
-
-func (l *Life) run(ctx context.Context, srv *grpc.Server, signals <-chan os.Signal, unhook func()) error {
-	until, cancel := context.WithCancel(ctx)
-	defer cancel()
-	wait, atOnce := context.WithCancel(context.WithoutCancel(ctx))
-	var listening sync.WaitGroup
-	defer func() {
-		atOnce()
-		listening.Wait()
-	}()
-	listening.Go(func() {
-		for _, f := range []func(){cancel, func() { unhook(); atOnce() }} {
-			select {
-			case s := <-signals:
-				l.log.Info("lifecycle: got a signal", "signal", s.String())
-				f()
-			case <-wait.Done():
-				return
-			}
-		}
-	})
-	if err := l.Start(until, srv); err != nil {
-		if until.Err() != nil {
-			return nil // nobody wants it any more
-		}
-		return err
-	}
-	select {
-	case <-until.Done():
-	case <-l.Done():
-	}
-	return l.Stop(wait)
 }
 
 // Health is the health service, for programs that have more to say of single services,

@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/discovery/memory"
 	"github.com/surecall/surecall/lifecycle"
 )
 
@@ -57,28 +59,38 @@ func TestSilentConnections(t *testing.T) {
 	}
 }
 
+// A signal to the process ends Run, which is told here by being registered that it runs.
 func TestSignals(t *testing.T) {
-	life, server := onLoopback(t, nil)
-	ran := make(chan error, 1)
-	online := make(chan struct{})
-	go func() { ran <- life.Run(t.Context(), server) }()
-	go func() {
-		defer close(online)
-		for life.AdminAddress() == "" {
-			<-time.NewTimer(time.Millisecond).C
-		}
-	}()
-	<-online
 	self, err := os.FindProcess(os.Getpid())
-	if err == nil {
-		err = self.Signal(syscall.SIGTERM)
-	}
 	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	life, server := onLoopback(t, func(c *lifecycle.Config) {
+		c.Registrars = []discovery.Registrar{&signalling{Registry: memory.New(), signal: func() { sent <- self.Signal(syscall.SIGTERM) }}}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ran := make(chan error, 1)
+	go func() { ran <- life.Run(ctx, server) }()
+	if err := <-sent; err != nil {
+		cancel()
+		<-ran
 		t.Skip("no signals to oneself here: ", err)
 	}
 	if err := <-ran; err != nil {
 		t.Error(err)
 	}
+}
+
+type signalling struct {
+	*memory.Registry
+	signal func()
+}
+
+func (s *signalling) Register(ctx context.Context, r discovery.Registration) (discovery.Lease, error) {
+	defer s.signal()
+	return s.Registry.Register(ctx, r)
 }
 
 func TestAdmin(t *testing.T) {
