@@ -2,12 +2,16 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/event"
@@ -15,11 +19,21 @@ import (
 
 // caller is a client and the load on it.
 type caller struct {
-	client  *surecall.Client
+	conn    grpc.ClientConnInterface // the client, or that of plain gRPC
+	client  *surecall.Client         // nil if it is plain gRPC
 	cluster *cluster
 	number  int
 	retried [methods]atomic.Int64 // attempts, as the client tells
 	load    *load
+
+	mu      sync.Mutex
+	changes []change
+}
+
+// change is a change of an instance's state that the client told of.
+type change struct {
+	event.InstanceChanged
+	at time.Time
 }
 
 // newCaller makes a client, and prints what is set in it. The load is started with run.
@@ -45,8 +59,17 @@ func (c *cluster) newCaller(t *testing.T, options ...surecall.Option) *caller {
 			t.Errorf("close the client: %v", err)
 		}
 	})
+	one.conn = one.client
 	c.callers = append(c.callers, one)
 	return one
+}
+
+// String says what kind of client it is.
+func (o *caller) String() string {
+	if o.client == nil {
+		return fmt.Sprintf("client %d, plain gRPC", o.number+1)
+	}
+	return fmt.Sprintf("client %d, surecall", o.number+1)
 }
 
 // handler counts retries. With E2E_EVENTS=1 it prints everything, to find out why a
@@ -55,13 +78,31 @@ func (o *caller) handler(t *testing.T) event.Handler {
 	told := os.Getenv("E2E_EVENTS") == "1"
 	of := map[string]method{"Get": get, "Place": place, "Watch": watch}
 	return func(e event.Event) {
-		if r, ok := e.(event.AttemptRetried); ok {
-			o.retried[of[path.Base(r.Method)]].Add(1)
+		switch e := e.(type) {
+		case event.AttemptRetried:
+			o.retried[of[path.Base(e.Method)]].Add(1)
+		case event.InstanceChanged:
+			o.mu.Lock()
+			o.changes = append(o.changes, change{e, time.Now()})
+			o.mu.Unlock()
 		}
 		if told {
 			t.Logf("%s %T %+v", time.Now().Format("05.000"), e, e)
 		}
 	}
+}
+
+// became returns when the client first told, from since on, that the instance is in the
+// state.
+func (o *caller) became(srv *server, state event.State, since time.Time) (at time.Time, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.changes {
+		if c.Instance == srv.id && c.To == state && !c.at.Before(since) {
+			return c.at, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // await waits until the client holds every server eligible.
@@ -97,7 +138,7 @@ func (o *caller) awaitEligible(t *testing.T, srv *server, timeout time.Duration)
 // run starts the load.
 func (o *caller) run(t *testing.T, perSecond int) {
 	t.Helper()
-	o.load = startLoad(t, o.client, o.cluster.zero, perSecond, o.number)
+	o.load = startLoad(t, o.conn, o.cluster.zero, perSecond, o.number)
 }
 
 // took returns the calls that have ended.

@@ -22,11 +22,11 @@ func (c *cluster) finish(t *testing.T, may allowed) outcome {
 	c.stop()
 	seen := c.between(0, always)
 	if len(c.callers) > 1 {
-		for n, caller := range c.callers {
-			t.Logf("surecall, client %d: %v", n+1, sum(caller.took(), 0, always))
+		for _, caller := range c.callers {
+			t.Logf("%v: %v", caller, sum(caller.took(), 0, always))
 		}
 	}
-	t.Logf("surecall: %v", seen)
+	t.Logf("all clients: %v", seen)
 	c.judge(t, seen, may)
 	c.addUp(t, seen)
 	c.control.report(t)

@@ -203,20 +203,26 @@ func do(t *testing.T, method, url string) {
 }
 
 func request(method, url string) error {
+	_, err := ask(method, url)
+	return err
+}
+
+// ask makes an HTTP request and returns its answer.
+func ask(method, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, body)
+		return "", fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, body)
 	}
-	return nil
+	return string(body), nil
 }
