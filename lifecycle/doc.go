@@ -95,7 +95,8 @@
 //
 // They are the outermost, see [Life.ServerOptions]. They write the marks and remove those
 // that a handler wrote, count, refuse, and pass on the mark that stops retries of
-// retries. Per unary call they take about 0.4 µs and 2 allocations.
+// retries. Per unary call they take about 0.4 µs and 2 allocations, 96 bytes (go test
+// -run '^$' -bench Interceptor ./lifecycle).
 //
 // # What this package does not do
 //

@@ -67,7 +67,9 @@ func (k *keeper) obtain() discovery.Lease {
 	for n := 0; k.trying.Err() == nil; n++ {
 		lease, err := k.try()
 		switch {
-		case err == nil && n > 0:
+		case err == nil && n == 0:
+			k.life.log.Info("lifecycle: registered", "registered", service, "instance", id)
+		case err == nil:
 			after := time.Since(since)
 			k.life.log.Info("lifecycle: registered at last", "registered", service, "instance", id, "after", after)
 			k.life.tell(event.RegistrationRecovered{Service: service, Instance: id, After: after})

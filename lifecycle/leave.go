@@ -141,7 +141,7 @@ func (l *Life) drain(d, before *leaving, keepers []*keeper) {
 	limits := l.config.Drain
 	if len(keepers) > 0 {
 		// A failure is told and no reason to stay: without a heart-beat it expires.
-		_ = l.step("deregister", fmt.Sprintf("%d registrations to be taken out", len(keepers)), limits.Deregister, func() error {
+		_ = l.step("deregister", fmt.Sprintf("the removal of %d registration(s)", len(keepers)), limits.Deregister, func() error {
 			return l.deregister(keepers, limits.Deregister)
 		})
 	}

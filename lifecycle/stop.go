@@ -77,7 +77,7 @@ func (l *Life) stopExtra() {
 	if len(extra) == 0 {
 		return
 	}
-	_ = l.step("extra servers", fmt.Sprintf("%d servers to shut down", len(extra)), atMost, func() error {
+	_ = l.step("extra servers", fmt.Sprintf("the shutdown of %d server(s)", len(extra)), atMost, func() error {
 		ctx, cancel := context.WithTimeout(l.hurry, atMost)
 		defer cancel()
 		errs := make([]error, len(extra))
@@ -97,7 +97,7 @@ func (l *Life) stopExtra() {
 // stopGRPC does steps (f) and (g).
 func (l *Life) stopGRPC() {
 	atMost := l.config.Drain.Stop
-	waitsFor := fmt.Sprintf("callers to follow GOAWAY, and %d calls in flight", l.traffic.inFlight())
+	waitsFor := fmt.Sprintf("callers to follow GOAWAY, and %d call(s) in flight", l.traffic.inFlight())
 	_ = l.step("graceful stop", waitsFor, atMost, func() error {
 		ctx, cancel := context.WithTimeoutCause(l.hurry, atMost, fmt.Errorf("%v are over", atMost))
 		defer cancel()
