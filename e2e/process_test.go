@@ -215,6 +215,7 @@ func ask(method, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	req.Close = true // the server closes a connection that idles, maybe just now
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
