@@ -73,7 +73,7 @@ func (k *keeper) obtain() discovery.Lease {
 			after := time.Since(since)
 			k.life.log.Info("lifecycle: registered at last", "registered", service, "instance", id, "after", after)
 			k.life.tell(event.RegistrationRecovered{Service: service, Instance: id, After: after})
-		case err != nil && n == 0 && k.trying.Err() == nil:
+		case n == 0 && k.trying.Err() == nil:
 			since = time.Now()
 			k.life.log.Error("lifecycle: cannot register: callers do not find this instance; trying on", "registered", service, "instance", id, "error", err)
 			k.life.tell(event.RegistrationDegraded{Service: service, Instance: id, Err: err})

@@ -13,8 +13,9 @@ type leaving struct {
 	ctx    context.Context // until it is taken back, or all waiting is to end
 	cancel context.CancelCauseFunc
 	done   chan struct{}
-	err    error // why it did not come to its end; written before done is closed
-	lifted bool  // taken back; guarded by the life's mu
+	err    error         // why it did not come to its end; written before done is closed
+	lifted bool          // taken back; guarded by the life's mu
+	back   chan struct{} // closed when it was taken back and its first try to register ended
 }
 
 var (
@@ -54,7 +55,7 @@ func (l *Life) Drain(ctx context.Context) error {
 
 // Online takes back what Drain did: SERVING is pushed, responses are no longer marked,
 // and the server is registered again, all under the same incarnation. It returns after
-// the first try to register. Once Stop was called, or a signal came, it is too late.
+// the first try to register; the end of ctx ends only the waiting. Once Stop was called, or a signal came, it is too late.
 func (l *Life) Online(ctx context.Context) error {
 	l.mu.Lock()
 	switch {
@@ -83,23 +84,30 @@ func (l *Life) Online(ctx context.Context) error {
 	l.mu.Unlock()
 	if first {
 		l.log.Info("lifecycle: online again")
+		go l.comeBack(d)
 	}
-	// A removal from the registry that is under way would undo a new registration.
 	select {
-	case <-d.done:
+	case <-d.back:
+		return nil
 	case <-ctx.Done():
-		return wrapAs("online: served again, and not yet registered", ctx.Err())
+		return wrapAs("online: it is, and will be registered, but this waiting ended", ctx.Err())
 	}
+}
+
+// comeBack registers again after d was taken back, unless the server leaves once more. A
+// removal from the registry that is under way would undo a new registration.
+func (l *Life) comeBack(d *leaving) {
+	defer close(d.back)
+	<-d.done
 	l.mu.Lock()
 	if l.leaving != d {
 		l.mu.Unlock()
-		return nil // another Online was faster
+		return
 	}
 	l.leaving = nil
 	tried := l.register()
 	l.mu.Unlock()
-	l.await(ctx, tried)
-	return nil
+	l.await(l.hurry, tried)
 }
 
 // leave begins to leave, or joins what has begun. It requires mu, and that the server
@@ -124,7 +132,7 @@ func (l *Life) announce() *leaving {
 	}
 	l.traffic.drain(mode)
 	l.health.leave()
-	d := &leaving{done: make(chan struct{})}
+	d := &leaving{done: make(chan struct{}), back: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancelCause(l.hurry)
 	return d
 }

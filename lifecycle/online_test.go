@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -114,6 +115,24 @@ func TestOnlineWhileDeregistering(t *testing.T) {
 	})
 }
 
+// Who gives up waiting for Online does not keep the server from being registered.
+func TestOnlineIsNotWaitedFor(t *testing.T) {
+	inBubble(t, func(r *rig, c *lifecycle.Config) {
+		c.Registrars[0] = &slowRegistrar{Registrar: r.registry}
+	}, func(t *testing.T, r *rig) {
+		r.start()
+		r.drain()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := r.life.Online(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		r.entry()
+	})
+}
+
 // slowRegistrar takes a second to take out, and says what it does.
 type slowRegistrar struct {
 	discovery.Registrar
@@ -194,4 +213,46 @@ func TestDrainingAgain(t *testing.T) {
 			t.Errorf("closed %v, want %v", closed, want)
 		}
 	})
+}
+
+// Whatever order they are told to leave and to come back in, and by however many, servers
+// end as the last one said, registered once or not at all.
+func TestOnlineAndOfflineAtRandom(t *testing.T) {
+	for seed := range uint64(20) {
+		inBubble(t, func(r *rig, c *lifecycle.Config) {
+			c.Registrars[0] = &slowRegistrar{Registrar: r.registry}
+		}, func(t *testing.T, r *rig) {
+			r.start()
+			var all sync.WaitGroup
+			for worker := range uint64(4) {
+				all.Go(func() {
+					random := rand.New(rand.NewPCG(seed, worker))
+					for range 30 {
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(4000))*time.Millisecond)
+						if random.IntN(2) == 0 {
+							_ = r.life.Drain(ctx)
+						} else {
+							_ = r.life.Online(ctx)
+						}
+						cancel()
+						time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+					}
+				})
+			}
+			all.Wait()
+			online := seed%2 == 0
+			if online {
+				if err := r.life.Online(t.Context()); err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+			} else if err := r.life.Drain(t.Context()); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			trailer, err := r.get()
+			registered, serving := len(r.listed()) == 1, r.health() == healthpb.HealthCheckResponse_SERVING
+			if err != nil || registered != online || serving != online || (len(trailer) == 0) != online {
+				t.Errorf("seed %d: online %v: registered %v, SERVING %v, trailer %v, error %v", seed, online, registered, serving, trailer, err)
+			}
+		})
+	}
 }
