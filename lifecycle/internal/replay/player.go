@@ -62,7 +62,7 @@ type performance struct {
 
 func (p *performance) work(ctx context.Context) {
 	total := int64(len(p.lines)) * int64(p.plan.PerMethod)
-	for ctx.Err() == nil {
+	for !over(ctx) {
 		n := p.next.Add(1) - 1
 		if n >= total {
 			return
@@ -70,11 +70,18 @@ func (p *performance) work(ctx context.Context) {
 		m, round := n%int64(len(p.lines)), n/int64(len(p.lines))
 		line := p.lines[m]
 		err := p.call(ctx, line.Method, line.Messages[round%int64(len(line.Messages))])
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return
 		}
 		p.count(int(m), err)
 	}
+}
+
+// over reports whether ctx has ended, or is about to: the server sees the deadline too,
+// and its word of it may come before ctx knows.
+func over(ctx context.Context) bool {
+	deadline, has := ctx.Deadline()
+	return ctx.Err() != nil || has && !time.Now().Before(deadline)
 }
 
 func (p *performance) call(ctx context.Context, method string, message []byte) error {
