@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,7 +172,7 @@ func newReport(s replay.Script, tallies []replay.Tally, took time.Duration) Repl
 func (r ReplayReport) judge(ctx context.Context, p ReplayPolicy) error {
 	calls, failed := r.count()
 	if want := len(r.Methods) * p.PerMethod; calls < want {
-		return fmt.Errorf("replay: %d of %d calls made: %w", calls, want, context.Cause(ctx))
+		return fmt.Errorf("replay: %d of %d calls made: %w", calls, want, cmp.Or(context.Cause(ctx), context.DeadlineExceeded))
 	}
 	if answered := calls - failed; float64(answered) < p.MinAnswered*float64(calls) {
 		worst := r.worst()
