@@ -134,7 +134,7 @@ func (s *server) Watch(_ *orders.GetRequest, stream grpc.ServerStreamingServer[o
 
 // Servers are replaced one by one under load, and no caller notices: no call of any
 // method fails, and a stream that heeds Leaving is never broken.
-func TestRollingRestart(t *testing.T) {
+func TestRollingRestartWithStreams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSite(t)
 		var running []*server
