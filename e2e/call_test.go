@@ -58,12 +58,12 @@ func (l *load) call(m method, n int, due time.Time) {
 	}
 	switch m {
 	case get:
-		ctx, cancel := context.WithTimeout(ctx, deadline)
+		ctx, cancel := context.WithTimeout(ctx, l.deadline)
 		defer cancel()
 		order, err := l.client.Get(ctx, &orders.GetRequest{Id: id})
 		c.instance, c.err = order.GetServedBy(), differs(err, order.GetId(), id)
 	case place:
-		ctx, cancel := context.WithTimeout(ctx, deadline)
+		ctx, cancel := context.WithTimeout(ctx, l.deadline)
 		defer cancel()
 		order, err := l.client.Place(ctx, &orders.PlaceRequest{Item: id})
 		c.instance, c.err = order.GetServedBy(), differs(err, order.GetItem(), id)
@@ -90,8 +90,8 @@ func differs(err error, got, want string) error {
 // watch receives a stream to its end. It gives up if a message does not come within the
 // deadline; the server sends one five times as often.
 func (l *load) watch(ctx context.Context, cancel context.CancelFunc, id string, c *call) {
-	patience := time.AfterFunc(deadline, cancel)
-	defer patience.Stop()
+	giveUp := time.AfterFunc(l.deadline, cancel)
+	defer giveUp.Stop()
 	stream, err := l.client.Watch(ctx, &orders.GetRequest{Id: id})
 	if err != nil {
 		c.err = err
@@ -117,6 +117,6 @@ func (l *load) watch(ctx context.Context, cancel context.CancelFunc, id string, 
 		if c.instance == "" {
 			c.instance, c.answered = order.GetServedBy(), l.now()
 		}
-		patience.Reset(deadline)
+		giveUp.Reset(l.deadline)
 	}
 }

@@ -138,7 +138,11 @@ func (o *caller) awaitEligible(t *testing.T, srv *server, timeout time.Duration)
 // run starts the load.
 func (o *caller) run(t *testing.T, perSecond int) {
 	t.Helper()
-	o.load = startLoad(t, o.conn, o.cluster.zero, perSecond, o.number)
+	o.load = newLoad(o.conn, o.cluster.zero, o.number)
+	if o.cluster.patient {
+		o.load.deadline = patience
+	}
+	o.load.start(t, perSecond)
 }
 
 // took returns the calls that have ended.

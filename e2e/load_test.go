@@ -18,6 +18,7 @@ import (
 const (
 	rate     = 400                    // calls a second of all methods together
 	deadline = time.Second            // of a unary call, and of a stream's first message, from when it begins; latencies count from when it was due
+	patience = 5 * time.Second        // the deadline where the machine is so busy that a second may be its doing: surecall's own default
 	slow     = 250 * time.Millisecond // latencies above it are counted
 
 	// loadItems bounds the items that one load places, of those that the servers know.
@@ -36,6 +37,7 @@ type load struct {
 	client   orders.OrdersClient
 	control  bool // its calls ask for control, and are not counted by the servers
 	base     int  // of the items it places
+	deadline time.Duration
 	cancel   context.CancelFunc
 	issuing  sync.WaitGroup
 	inFlight sync.WaitGroup
@@ -53,16 +55,22 @@ type sample struct {
 
 // newLoad returns a load that issues nothing yet. For its arguments see startLoad.
 func newLoad(conn grpc.ClientConnInterface, zero time.Time, number int) *load {
-	return &load{zero: zero, client: orders.NewOrdersClient(conn), control: number < 0, base: number * loadItems}
+	return &load{zero: zero, client: orders.NewOrdersClient(conn), control: number < 0, base: number * loadItems, deadline: deadline}
 }
 
 // startLoad begins to issue perSecond calls a second on conn. Its times count from zero.
 // Each load that places orders on the same servers needs a number of its own, from 0; a
 // negative one makes it a control.
 func startLoad(t *testing.T, conn grpc.ClientConnInterface, zero time.Time, perSecond, number int) *load {
+	l := newLoad(conn, zero, number)
+	l.start(t, perSecond)
+	return l
+}
+
+// start begins to issue perSecond calls a second.
+func (l *load) start(t *testing.T, perSecond int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	begin := time.Now()
-	l := newLoad(conn, zero, number)
 	l.cancel = cancel
 	t.Cleanup(l.stop)
 	l.issuing.Go(func() {
@@ -95,7 +103,6 @@ func startLoad(t *testing.T, conn grpc.ClientConnInterface, zero time.Time, perS
 			}
 		}
 	})
-	return l
 }
 
 // now is the time since zero.
