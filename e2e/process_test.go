@@ -21,7 +21,7 @@ import (
 )
 
 // startTimeout bounds how long a server may take to be registered.
-const startTimeout = 30 * time.Second
+const startTimeout = time.Minute
 
 // leaveTimeout bounds how long one may take to leave.
 const leaveTimeout = 30 * time.Second

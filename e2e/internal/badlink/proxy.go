@@ -72,6 +72,9 @@ func (p *Proxy) SetBad(bad bool) {
 	}
 }
 
+// Bad tells whether the link is bad now.
+func (p *Proxy) Bad() bool { return p.bad.Load() }
+
 // Stats returns what the link did so far.
 func (p *Proxy) Stats() Stats {
 	p.mu.Lock()
