@@ -92,7 +92,7 @@ func nobodyServes(t *testing.T, programs programs) {
 	p := exampletest.Start(t, nil, programs.client, "-target", "static:///127.0.0.1:1", "-rate", "20")
 	p.Await(t, "no eligible instance")
 	p.Signal(t, os.Interrupt)
-	if err := p.Wait(t); err == nil || !strings.Contains(p.Output(), "client: calls failed") {
+	if err := p.Wait(t); err == nil || !strings.Contains(p.Output(), "calls failed, the last with: ") {
 		t.Errorf("%v, printed:\n%s", err, p.Output())
 	}
 }

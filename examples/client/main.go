@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -74,7 +73,7 @@ func run(ctx context.Context, c config) error {
 		return err
 	}
 	if total.failed > 0 {
-		return errors.New("calls failed")
+		return fmt.Errorf("%d of %d calls failed, the last with: %w", total.failed, total.calls, total.lastErr)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 const (
 	deadline  = 5 * time.Second // of a unary call, and of a stream's first message
 	placeEach = 4               // of so many unary calls one is a Place
-	callsEach = 80              // so many unary calls to one stream
+	callsEach = 40              // so many unary calls to one stream
 )
 
 // load makes calls at fixed times, whether or not earlier ones have ended: a caller that

@@ -52,7 +52,7 @@ func main() {
 	flag.StringVar(&c.consul, "consul", "", "host:port of a Consul agent to use as the registry")
 	flag.IntVar(&c.servers, "servers", 5, "how many servers, 2 to 20")
 	flag.IntVar(&c.rounds, "rounds", 3, "how often each is replaced, 1 to 20: on new ports, and on the same in each second round")
-	flag.IntVar(&c.rate, "rate", 400, "calls a second of each client, 20 to 5000")
+	flag.IntVar(&c.rate, "rate", 200, "calls a second of each client, 20 to 5000")
 	flag.DurationVar(&c.propagation, "propagation", 2*time.Second, "how long a leaving server serves on as before")
 	flag.BoolVar(&c.json, "json", false, "print one JSON object and nothing else")
 	flag.StringVar(&c.child.id, "serve", "", "used by the program itself: be the server of this ID")

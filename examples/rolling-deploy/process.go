@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,14 +64,12 @@ func launch(ctx context.Context, id string, flags []string) (*process, error) {
 	case p.address = <-online:
 		return p, nil
 	case <-p.exited:
-		return nil, fmt.Errorf("%s ended before it was online: %w", id, errors.Join(p.err, errNotOnline))
+		return nil, fmt.Errorf("%s ended before it was online: %v", id, p.cmd.ProcessState)
 	case <-ctx.Done():
 		p.kill()
 		return nil, fmt.Errorf("%s: not online: %w", id, ctx.Err())
 	}
 }
-
-var errNotOnline = errors.New("it said nothing else")
 
 // leave sends SIGTERM and returns when the process has ended, with how long that took.
 func (p *process) leave(ctx context.Context) (time.Duration, error) {

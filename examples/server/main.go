@@ -97,10 +97,11 @@ func run(c config, log *slog.Logger) error {
 		Weight:     c.weight,
 		Zone:       c.zone,
 		Registrars: registrars,
-		Steps:      warmUp(c.replay, log),
-		Hooks:      writeRecording(c.record, recorder),
-		Admin:      lifecycle.Admin{Address: c.admin},
-		Logger:     log,
+		// For TLS: Credentials, and surecall.WithTransportCredentials in the client.
+		Steps:  warmUp(c.replay, log),
+		Hooks:  writeRecording(c.record, recorder),
+		Admin:  lifecycle.Admin{Address: c.admin},
+		Logger: log,
 	})
 	srv := grpc.NewServer(append(l.ServerOptions(), grpc.ChainUnaryInterceptor(recorder.UnaryInterceptor()))...)
 	orders.RegisterOrdersServer(srv, &service{
