@@ -18,7 +18,7 @@ func TestOneStoppedWhileIdle(t *testing.T) {
 
 func stoppedWhileIdle(t *testing.T, before int) {
 	once(t, func(t *testing.T) (miss string) {
-		c := newCluster(t, setup{idle: true})
+		c := newCluster(t, setup{flags: all(5, "-ttl", "15s"), idle: true}) // Consul does not notice either
 		one := c.newCaller(t)
 		one.await(t)
 		c.zero = time.Now()
@@ -27,7 +27,7 @@ func stoppedWhileIdle(t *testing.T, before int) {
 			one.load.call(get, n, time.Now())
 		}
 		c.servers[0].stop(t)
-		time.Sleep(settle)
+		time.Sleep(time.Second)
 		for n := 0; one.retried[get].Load() == 0; n++ {
 			if n == 100 {
 				t.Fatalf("none of %d calls met the stopped server: %+v", n, one.client.Instances())
@@ -53,7 +53,7 @@ func stoppedWhileIdle(t *testing.T, before int) {
 func TestOneStoppedWhileIdleAndProbed(t *testing.T) {
 	const probe = 250 * time.Millisecond
 	once(t, func(t *testing.T) (miss string) {
-		c := newCluster(t, setup{idle: true})
+		c := newCluster(t, setup{flags: all(5, "-ttl", "15s"), idle: true})
 		one := c.newCaller(t, surecall.WithActiveProbe(probe))
 		one.await(t)
 		time.Sleep(time.Second)
