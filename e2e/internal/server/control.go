@@ -34,7 +34,7 @@ func (h *host) serve(lis net.Listener) {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}
-			fmt.Fprint(w, answer)
+			_, _ = fmt.Fprint(w, answer) // who asked may have gone
 		})
 	}
 	registrar := h.first.registrar
