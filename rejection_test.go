@@ -199,3 +199,23 @@ func TestWaitReady(t *testing.T) {
 		}
 	})
 }
+
+// When the last instances have left one by one, the rejection says what the source says,
+// though the loss of the last one was doubted. It used to say only that none is known.
+func TestRejectionAfterTheLastHasLeft(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := ready(t, cluster)
+		for _, i := range cluster.Instances() {
+			i.Delist()
+			advance(time.Second)
+			get(t, client) // the last one serves on, as absent
+			i.Kill()
+			advance(time.Second)
+		}
+		_, err := unary(t.Context(), client, getMethod)
+		if !errors.Is(err, surecall.ErrNoInstance) || !strings.Contains(err.Error(), "memory has none") {
+			t.Errorf("error %v: want a rejection that says that the source has none", err)
+		}
+	})
+}

@@ -150,7 +150,9 @@ func (w *healthWatch) failed(err error) {
 		f.marked(i, "its health is not known any more: "+err.Error())
 	}
 	w.first()
-	w.unknown(err)
+	if w.failures > 1 || status.Code(err) != codes.Unavailable { // that may be the connection's end
+		w.unknown(err)
+	}
 }
 
 // unknown tells, once in an instance's life, that its health will not be known.

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	registerTimeout = 3 * time.Second        // of one try
+	registerTimeout = 10 * time.Second       // of one try: two writes over a bad link
+	registerWait    = 3 * time.Second        // for the first try, by Start and Online
 	retryBase       = 100 * time.Millisecond // the first pause after a failed try
 	retryMax        = 5 * time.Second
 )

@@ -14,8 +14,8 @@ import (
 )
 
 // Start opens the listener, serves srv and the extra servers, warms up, goes online and
-// registers. It returns when the first try to register has ended, well or not; one that
-// failed goes on in the background. An error means that nothing is registered and
+// registers. It returns when the first try to register has ended, well or not, or after
+// 3 s; what has not succeeded goes on in the background. An error means that nothing is registered and
 // nothing runs any more. The end of ctx ends the start, not the server.
 //
 // Start calls srv.Serve. All services must have been registered on srv before, and
@@ -210,8 +210,10 @@ func (l *Life) register() []*keeper {
 	return l.keepers
 }
 
-// await waits until each keeper has made its first try.
+// await waits until each keeper has made its first try, for registerWait at most.
 func (l *Life) await(ctx context.Context, keepers []*keeper) {
+	ctx, cancel := context.WithTimeout(ctx, registerWait)
+	defer cancel()
 	for _, k := range keepers {
 		select {
 		case <-k.tried:

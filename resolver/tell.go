@@ -27,7 +27,7 @@ type told struct {
 }
 
 // tell hands the set to gRPC if it differs from what it was last told. It returns whether
-// that is an empty one which everybody vouches for, and news.
+// it is one that nobody is listed in, and news.
 func (r *aggregate) tell(now time.Time) (explain bool) {
 	endpoints, set := r.union()
 	settled := 0
@@ -56,7 +56,18 @@ func (r *aggregate) tell(now time.Time) (explain bool) {
 	r.told, r.failed = set, ""
 	// The balancer refuses no set, so there is nothing to do about an error here.
 	_ = r.cc.UpdateState(resolver.State{Endpoints: endpoints})
-	return len(set) == 0
+	return nobody(set)
+}
+
+// nobody reports whether set has at most those whom the source does not list: the
+// balancer lets them go when their connections end.
+func nobody(set map[string]told) bool {
+	for _, t := range set {
+		if !t.info.Absent {
+			return false
+		}
+	}
+	return true
 }
 
 // trouble is why an empty set may not be true, or nil.
@@ -148,8 +159,8 @@ func (w *watch) endpointID(id string, taken map[string]told) string {
 	}
 }
 
-// explain asks the source, once for each time that the set becomes empty, why it is,
-// and has callers told.
+// explain asks the source why it lists nobody, each time that it comes to that, and has
+// callers told.
 func (r *aggregate) explain() {
 	source, can := r.source.(discovery.Explainer)
 	if !can {
@@ -170,8 +181,8 @@ func (r *aggregate) explain() {
 		cancel()
 		why := strings.Join(slices.DeleteFunc(whys, func(s string) bool { return s == "" }), "; ")
 		r.post(func(time.Time) {
-			if why != "" && r.told != nil && len(r.told) == 0 {
-				_ = r.cc.UpdateState(resolver.State{Attributes: endpoint.WithWhy(why)})
+			if endpoints, set := r.union(); why != "" && r.told != nil && nobody(set) && maps.Equal(r.told, set) {
+				_ = r.cc.UpdateState(resolver.State{Endpoints: endpoints, Attributes: endpoint.WithWhy(why)})
 			}
 		})
 	})
