@@ -23,6 +23,14 @@ check: ## fast look while working: vet and short unit tests of the root module, 
 	@echo "check: LEFT OUT: the race detector, long tests, all nested modules (real Consul, real"
 	@echo "check: LEFT OUT: processes), and lint. 'make lint test' runs them all."
 
+# SOAK is how long `make soak` runs. E2E_SOAK_SEED in the environment replays one.
+SOAK ?= 10m
+
+.PHONY: soak
+soak: ## random joins, leaves, kills, stops and agent restarts for SOAK (10m); the seed is printed
+	@CONSUL_BIN=$$(scripts/tool.sh consul) SURECALL_REQUIRE_CONSUL=1 E2E_SOAK_TIME=$(SOAK) \
+		go test -C e2e -race -count=1 -v -timeout 24h -run '^TestSoak$$' .
+
 .PHONY: test
 test: ## everything with -race: the root module, then each nested module, with the real Consul
 	@scripts/test.sh

@@ -76,7 +76,7 @@ func (l *load) call(m method, n int, due time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.calls = append(l.calls, c)
+	l.note(c)
 }
 
 // differs is err, or says that a call was answered with another's answer.

@@ -11,5 +11,11 @@
 // beside plain gRPC in the same run, whose figures say how much of the time was the
 // machine's, and may be repeated once.
 //
-// The tests skip without CONSUL_BIN, unless SURECALL_REQUIRE_CONSUL=1.
+// The servers live on package lifecycle with its defaults; a flag that changes one is
+// printed. A black hole is made of network namespaces, which takes root and iproute2.
+// The soak prints the seed of what happened: E2E_SOAK_SEED replays it, and `make soak`
+// runs it for ten minutes.
+//
+// The tests skip without CONSUL_BIN, or what else they need, unless
+// SURECALL_REQUIRE_CONSUL=1.
 package e2e

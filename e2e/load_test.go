@@ -43,6 +43,7 @@ type load struct {
 	inFlight sync.WaitGroup
 
 	mu         sync.Mutex
+	note       func(call) // called with mu; default: keeps it in calls
 	calls      []call
 	goroutines []sample
 }
@@ -55,7 +56,9 @@ type sample struct {
 
 // newLoad returns a load that issues nothing yet. For its arguments see startLoad.
 func newLoad(conn grpc.ClientConnInterface, zero time.Time, number int) *load {
-	return &load{zero: zero, client: orders.NewOrdersClient(conn), control: number < 0, base: number * loadItems, deadline: deadline}
+	l := &load{zero: zero, client: orders.NewOrdersClient(conn), control: number < 0, base: number * loadItems, deadline: deadline}
+	l.note = func(c call) { l.calls = append(l.calls, c) }
+	return l
 }
 
 // startLoad begins to issue perSecond calls a second on conn. Its times count from zero.

@@ -43,6 +43,7 @@ type spec struct {
 	agent   string   // host:port of the agent that it registers with; empty means the cluster's
 	address string   // to serve at; empty means any free port
 	weight  int      // empty means 100, so that a weight can be lowered too
+	within  string   // the network namespace that it runs in; empty means that of the tests
 	flags   []string // further ones
 	counter *counter.Counter
 }
@@ -77,7 +78,11 @@ func (c *cluster) launch(t *testing.T, s spec) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binaries.server, args...)
+	command := append([]string{binaries.server}, args...)
+	if s.within != "" {
+		command = append([]string{"ip", "netns", "exec", s.within}, command...)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = in, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)

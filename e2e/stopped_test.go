@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/surecall/surecall/event"
 )
 
 // ejectedWithin is how long after its stop a server under load may still get calls.
@@ -18,9 +20,14 @@ func TestOneStopped(t *testing.T) {
 	const bar = 5
 	once(t, func(t *testing.T) (miss string) {
 		c := newCluster(t, setup{})
-		stopped := c.load.now()
+		stopped, at := c.load.now(), time.Now()
 		c.servers[0].stop(t)
 		time.Sleep(hang)
+		ejected, ok := c.callers[0].became(c.servers[0], event.Ejected, at)
+		if !ok {
+			t.Errorf("not ejected within %v: %+v", hang, c.client.Instances())
+		}
+		t.Logf("ejected %v after the stop", round(ejected.Sub(at)))
 		c.servers[0].cont(t)
 		time.Sleep(settle)
 		// An order or a stream that it has must not be made again elsewhere. None is sent to it
@@ -31,6 +38,9 @@ func TestOneStopped(t *testing.T) {
 		}
 		if n := seen.methods[get].slow; n > bar {
 			return fmt.Sprintf("%d idempotent calls above %v: want at most %d", n, slow, bar)
+		}
+		if took := ejected.Sub(at); took > ejectedWithin {
+			return fmt.Sprintf("ejected %v after the stop: want at most %v", round(took), ejectedWithin)
 		}
 		return ""
 	})
