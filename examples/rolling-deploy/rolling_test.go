@@ -21,7 +21,17 @@ type printed struct {
 
 func TestDeploy(t *testing.T) { deploySmall(t) }
 
-func TestDeployOnConsul(t *testing.T) { deploySmall(t, "-consul", consultest.Start(t).Addr) }
+func TestDeployOnConsul(t *testing.T) {
+	agent := consultest.Start(t)
+	deploySmall(t, "-consul", agent.Addr)
+	client, err := agent.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := client.Agent().Services(); err != nil || len(left) > 0 {
+		t.Errorf("left in Consul: %v, %v; want nothing", left, err)
+	}
+}
 
 func deploySmall(t *testing.T, flags ...string) {
 	t.Helper()
