@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -23,7 +25,11 @@ func withoutRaceDetector(t *testing.T, scenario func(*testing.T)) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build without the race detector: %v\n%s", err, out)
 	}
+	// The process dies with the thread that starts it, and its servers with it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(t.Context(), plain, "-test.v", "-test.run", "^"+t.Name()+"$")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
