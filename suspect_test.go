@@ -193,3 +193,43 @@ func stateOf(c *surecall.Client, id string) event.State {
 	}
 	return ""
 }
+
+// When most instances seem to hang, it is likelier that all are short of time, or that we
+// are: half of them are passed over as quickly as ever, the others serve until they leave
+// a longer probe unanswered. Ejecting all but one for a moment of theirs would crowd all
+// calls onto that one.
+func TestHalfMayBeEjectedQuickly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 5)
+		client := ready(t, cluster, surecall.WithoutBreaker(), surecall.WithoutServiceBreaker())
+		teach(t, cluster, client, 60, 5*time.Millisecond)
+		out := func() (n int) {
+			for _, i := range client.Instances() {
+				if i.State != event.Eligible {
+					n++
+				}
+			}
+			return n
+		}
+		hangAll(cluster)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			load(t, client, getMethod, 5*time.Millisecond, time.Second)
+		}()
+		advance(400 * time.Millisecond)
+		if n := out(); n != 2 {
+			t.Errorf("%d of 5 are out after 400 ms: want 2", n)
+		}
+		advance(600 * time.Millisecond)
+		if n := out(); n != 5 {
+			t.Errorf("%d of 5 are out after a second: want all", n)
+		}
+		resumeAll(cluster)
+		<-ended
+		advance(2 * time.Second)
+		if n := out(); n != 0 {
+			t.Errorf("%d of 5 are out after their return", n)
+		}
+	})
+}

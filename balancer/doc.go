@@ -73,9 +73,13 @@
 // health check, which any answer satisfies, UNIMPLEMENTED too). Not answered within
 // 100 ms it is ejected, and idempotent attempts that wait on it are cut off and made
 // elsewhere. Probes go on, 0.1 to 2 s apart, until one is answered. After 5 s the
-// connection is closed and dialled anew, unless a unary call still waits on it, which is
-// left to its deadline. When the monitor itself is more than 50 ms late, this process
-// stood still, and nobody is judged.
+// connection is closed and dialled anew (streams on it end with UNAVAILABLE), unless a
+// unary call still waits on it, which is left to its deadline.
+//
+// When half of the connected instances are out already, it is likelier that all are short
+// of time: the next one serves until it has left a probe of 500 ms unanswered. And when
+// it is this process that stood still, which its own timers tell, nobody is judged, and
+// the time does not count for a probe.
 //
 // Idle instances are not probed unless [Health].Probe is set.
 //

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -13,6 +14,10 @@ const (
 	// probeTimeout is how long a probe may take: the answer to a health check costs a
 	// server well under a millisecond.
 	probeTimeout = 100 * time.Millisecond
+	// longProbe is how long one may take while half of the instances are out already.
+	longProbe = 500 * time.Millisecond
+	// reprobe is how long one may take of an instance that hangs: nobody waits for it.
+	reprobe = time.Second
 	// One that hangs is probed again after reprobeFirst, then twice that and so on.
 	reprobeFirst = 100 * time.Millisecond
 	reprobeMax   = 2 * time.Second
@@ -25,9 +30,10 @@ const (
 	giveUp = 5 * time.Second
 )
 
-// probe asks a suspect whether it lives, until it answers or its connection ends. It
-// does nothing while that is done already, or too many others are asked.
-func (f *Fleet) probe(i *Instance) {
+// probe asks i whether it lives, until it answers or its connection ends. timeout is for
+// the first answer. It does nothing while that is done already, or too many others are
+// asked.
+func (f *Fleet) probe(i *Instance, timeout time.Duration) {
 	conn := i.conn.Connection()
 	if conn == nil || conn.ClientConnInterface == nil || !i.probing.CompareAndSwap(false, true) {
 		return
@@ -38,7 +44,7 @@ func (f *Fleet) probe(i *Instance) {
 		return
 	}
 	begun := conn.Go(func(ctx context.Context) {
-		f.probeUntilAlive(ctx, i, conn)
+		f.probeUntilAlive(ctx, i, conn, timeout)
 		i.probing.Store(false)
 		f.probes.Add(-1)
 	})
@@ -48,17 +54,19 @@ func (f *Fleet) probe(i *Instance) {
 	}
 }
 
-func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding.Connection) {
-	begun, timeout := time.Now(), probeTimeout
-	for wait := reprobeFirst; i.has(suspected | hung); wait = min(2*wait, reprobeMax) {
+func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding.Connection, timeout time.Duration) {
+	begun := time.Now()
+	for wait := reprobeFirst; ; wait = min(2*wait, reprobeMax) {
+		sent := f.now()
 		answered := f.answers(ctx, conn, timeout)
 		if ctx.Err() != nil {
 			return
 		}
 		if answered {
-			now := f.now()
-			i.probed.Store(now)
-			f.alive(i, now, "it answers a probe")
+			i.probed.Store(f.now())
+		}
+		if answered || i.latency.progress.Load() >= sent {
+			f.alive(i, f.now(), "it answers")
 			return
 		}
 		f.hangs(i)
@@ -74,13 +82,14 @@ func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding
 			pause.Stop()
 			return
 		}
-		timeout = time.Second // nothing waits for it any more
+		timeout = reprobe
 	}
 }
 
 // hangs ejects an instance that answered neither calls nor a probe.
 func (f *Fleet) hangs(i *Instance) {
-	if i.has(suspected) && i.set(hung) {
+	i.set(suspected)
+	if i.set(hung) {
 		i.hungAt.Store(f.now())
 		f.marked(i, "calls wait on it in vain, and it does not answer a probe")
 	}
@@ -89,14 +98,45 @@ func (f *Fleet) hangs(i *Instance) {
 // answers makes one probe. Any answer will do, one that knows no health checks too:
 // what matters is that there is somebody.
 func (f *Fleet) answers(ctx context.Context, conn *sharding.Connection, timeout time.Duration) bool {
-	sent := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	ctx, cancel := context.WithCancel(ctx)
+	var expired bool
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if expired = outwait(ctx, timeout); expired {
+			cancel()
+		}
+	})
 	err := conn.Invoke(ctx, healthpb.Health_Check_FullMethodName,
 		&healthpb.HealthCheckRequest{Service: f.config.Load().Health.Service}, &healthpb.HealthCheckResponse{})
-	// If nothing came in time it hangs, unless it was us who stood still.
-	return err == nil || ctx.Err() == nil || time.Since(sent) > timeout+tickLate
+	cancel()
+	waiting.Wait()
+	return err == nil || !expired
 }
+
+// outwait waits for d of this process's own time, and returns false if ctx ends before.
+// What it stands still, for want of a processor or because it was stopped, does not count:
+// answers that came meanwhile are still to be read.
+func outwait(ctx context.Context, d time.Duration) bool {
+	slice := d / 10
+	timer := time.NewTimer(slice)
+	defer timer.Stop()
+	for last := time.Now(); ; timer.Reset(slice) {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return false
+		}
+		now := time.Now()
+		if d -= lived(now.Sub(last), slice); d <= 0 {
+			return true
+		}
+		last = now
+	}
+}
+
+// lived returns how much of a slice of time that took elapsed counts: hardly more than
+// it was to take.
+func lived(elapsed, slice time.Duration) time.Duration { return min(elapsed, slice+slice/2) }
 
 // probeIdle probes an instance each time that it has answered nothing for d.
 func (f *Fleet) probeIdle(ctx context.Context, i *Instance, conn *sharding.Connection, d time.Duration) {
@@ -117,9 +157,9 @@ func (f *Fleet) probeIdle(ctx context.Context, i *Instance, conn *sharding.Conne
 		if i.has(suspected|hung) || f.answers(ctx, conn, probeTimeout) {
 			continue
 		}
-		if ctx.Err() == nil && i.set(suspected) {
+		if ctx.Err() == nil {
 			f.hangs(i)
-			f.probe(i)
+			f.probe(i, reprobe)
 		}
 	}
 }

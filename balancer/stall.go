@@ -17,8 +17,9 @@ const (
 	minTick = 10 * time.Millisecond
 	maxTick = 25 * time.Millisecond
 	// tickLate is how late a look may come. One that is later was held up by our own
-	// process, and the answers may be waiting for us: it judges nobody.
-	tickLate = 50 * time.Millisecond
+	// process, and the answers may be waiting for us: it judges nobody. Go's timers are
+	// within a few milliseconds, unless there is no processor for them.
+	tickLate = 20 * time.Millisecond
 	// excuse is how long an instance that answered a probe, but not the calls that wait
 	// on it, is left alone at least: it lives, and its breaker judges what it does.
 	excuse = time.Second
@@ -130,17 +131,26 @@ func (f *Fleet) waiting(i *Instance, now int64) (waited, allowed int64) {
 }
 
 // Suspect notes that attempts have waited on i for waited, in vain. If i has answered
-// nobody meanwhile, calls pass it over from now on, and it is probed: until it answers
-// anything at all, an error too, or has a new connection. There is no cap on suspects:
-// while nobody else is eligible, they serve.
+// nobody meanwhile it is probed, and calls pass it over from now on: until it answers
+// anything at all, an error too, or has a new connection.
+//
+// When half of the connected instances are suspected or ejected already, it is likelier
+// that all are short of time, or this process is: then it serves until it leaves a longer
+// probe unanswered.
 func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 	if i.latency.progress.Load() > now-int64(waited)*9/10 {
 		return // it is slow with this one, but it lives
 	}
-	if i.set(suspected) {
+	if i.probing.Load() {
+		return
+	}
+	timeout := probeTimeout
+	if connected, out := f.census(i); 2*(out+1) > connected && connected > 1 {
+		timeout = longProbe
+	} else if i.set(suspected) {
 		f.marked(i, "calls wait on it and nothing comes back")
 	}
-	f.probe(i)
+	f.probe(i, timeout)
 }
 
 // Hung reports whether i is held to hang: calls waited on it in vain, and so did a
