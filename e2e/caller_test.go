@@ -139,7 +139,7 @@ func (o *caller) awaitEligible(t *testing.T, srv *server, timeout time.Duration)
 func (o *caller) run(t *testing.T, perSecond int) {
 	t.Helper()
 	o.load = newLoad(o.conn, o.cluster.zero, o.number)
-	if o.cluster.patient {
+	if o.cluster.patient || o.cluster.noControl {
 		o.load.deadline = patience
 	}
 	o.load.start(t, perSecond)

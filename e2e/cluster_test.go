@@ -40,7 +40,7 @@ type setup struct {
 	query       string            // of the client's target, from the question mark on
 	options     []surecall.Option // of the client, for tests that are about one
 	idle        bool              // the load is started by the test, with begin
-	patient     bool              // calls have the deadline patience
+	patient     bool              // calls have the deadline patience, as without a control
 	// noControl leaves out the control, where no latency is judged and the fault is not the
 	// instances': plain gRPC would only show that it does without Consul.
 	noControl bool

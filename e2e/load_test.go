@@ -18,7 +18,7 @@ import (
 const (
 	rate     = 400                    // calls a second of all methods together
 	deadline = time.Second            // of a unary call, and of a stream's first message, from when it begins; latencies count from when it was due
-	patience = 5 * time.Second        // the deadline where the machine is so busy that a second may be its doing: surecall's own default
+	patience = 5 * time.Second        // the deadline where no instance hangs and no latency is judged, for a machine that stands still a second: the default of surecall
 	slow     = 250 * time.Millisecond // latencies above it are counted
 
 	// loadItems bounds the items that one load places, of those that the servers know.
