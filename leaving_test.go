@@ -13,12 +13,12 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/surecalltest"
 )
 
@@ -162,7 +162,7 @@ func TestHealthIsOptional(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				lis, server, events := bufconn.Listen(1<<16), grpc.NewServer(), &log{}
+				lis, server, events := pipe.Listen(), grpc.NewServer(), &log{}
 				orders.RegisterOrdersServer(server, &leaver{})
 				if test.watch != nil {
 					healthpb.RegisterHealthServer(server, oddHealth{watch: test.watch})

@@ -13,13 +13,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/memory"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/lifecycle"
 )
 
@@ -28,12 +28,12 @@ type site struct {
 	t        *testing.T
 	registry *memory.Registry
 	mu       sync.Mutex
-	open     map[string]*bufconn.Listener
+	open     map[string]*pipe.Listener
 	lives    int
 }
 
 func newSite(t *testing.T) *site {
-	return &site{t: t, registry: memory.New(), open: map[string]*bufconn.Listener{}}
+	return &site{t: t, registry: memory.New(), open: map[string]*pipe.Listener{}}
 }
 
 // server is one life and how many calls it has had.
@@ -52,7 +52,7 @@ func (s *site) start(takes time.Duration, drain lifecycle.Drain) *server {
 	s.mu.Lock()
 	s.lives++
 	srv := &server{address: fmt.Sprintf("10.0.0.%d:80", s.lives), takes: takes}
-	lis := bufconn.Listen(1 << 16)
+	lis := pipe.Listen()
 	s.open[srv.address] = lis
 	s.mu.Unlock()
 	srv.Life = lifecycle.New(lifecycle.Config{

@@ -14,12 +14,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/memory"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/lifecycle"
 )
 
@@ -29,7 +29,7 @@ const service = "orders"
 type rig struct {
 	t        *testing.T
 	registry *memory.Registry
-	lis      *bufconn.Listener
+	lis      *pipe.Listener
 	config   lifecycle.Config
 	life     *lifecycle.Life
 	server   *grpc.Server
@@ -56,7 +56,7 @@ func inBubble(t *testing.T, change func(*rig, *lifecycle.Config), test func(*tes
 }
 
 func newRig(t *testing.T, change func(*rig, *lifecycle.Config)) *rig {
-	r := &rig{t: t, registry: memory.New(), lis: bufconn.Listen(64 << 10), orders: &handler{}}
+	r := &rig{t: t, registry: memory.New(), lis: pipe.Listen(), orders: &handler{}}
 	r.config = lifecycle.Config{
 		Service: service, Listener: r.lis, Address: "10.0.0.1:80",
 		Registrars: []discovery.Registrar{r.registry},
@@ -80,7 +80,7 @@ func newRig(t *testing.T, change func(*rig, *lifecycle.Config)) *rig {
 	return r
 }
 
-func dial(t *testing.T, lis *bufconn.Listener) *grpc.ClientConn {
+func dial(t *testing.T, lis *pipe.Listener) *grpc.ClientConn {
 	return dialWith(t, lis.DialContext)
 }
 

@@ -22,9 +22,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/lifecycle"
 	"github.com/surecall/surecall/lifecycle/internal/replay"
 )
@@ -58,7 +58,7 @@ func (w *warehouse) Place(_ context.Context, r *orders.PlaceRequest) (*orders.Or
 
 // open serves the warehouse until close, which waits for its end.
 func (w *warehouse) open(options ...grpc.ServerOption) (conn *grpc.ClientConn, closeAll func()) {
-	listener := bufconn.Listen(64 << 10)
+	listener := pipe.Listen()
 	server := grpc.NewServer(append(options, grpc.WaitForHandlers(true))...)
 	orders.RegisterOrdersServer(server, w)
 	served := make(chan error, 1)

@@ -15,26 +15,25 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/internal/pipe"
 )
 
 const (
-	selfBuffer = 256 << 10       // bytes in each direction
-	selfStart  = 5 * time.Second // for the first answer
-	selfAdmin  = time.Second     // for an answer that an operator waits for; Kubernetes waits 1 s
+	selfStart = 5 * time.Second // for the first answer
+	selfAdmin = time.Second     // for an answer that an operator waits for; Kubernetes waits 1 s
 )
 
 // self is the in-process connection over which a server calls itself.
 type self struct {
-	listener *bufconn.Listener
+	listener *pipe.Listener
 	addr     net.Addr
 	conn     *grpc.ClientConn
 }
 
 func newSelf(l *Life) (*self, error) {
-	s := &self{listener: bufconn.Listen(selfBuffer), addr: selfAddr{l}}
+	s := &self{listener: pipe.Listen(), addr: selfAddr{l}}
 	conn, err := grpc.NewClient("passthrough:///"+selfAddr{l}.String(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
@@ -135,7 +134,3 @@ func (c *Cluster) close() {
 		i.Kill()
 	}
 }
-
-const bufferSize = 64 << 10
-
-func newListener() *bufconn.Listener { return bufconn.Listen(bufferSize) }

@@ -15,9 +15,9 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/internal/pipe"
 )
 
 // Instance is one server of a cluster. Its methods may be called at any time.
@@ -30,7 +30,7 @@ type Instance struct {
 	mu         sync.Mutex
 	listed     discovery.Instance
 	isListed   bool
-	listener   *bufconn.Listener // nil: not running
+	listener   *pipe.Listener // nil: not running
 	server     *grpc.Server
 	served     chan struct{}
 	health     *health.Server
@@ -64,7 +64,7 @@ func (i *Instance) Start() {
 	if i.server != nil {
 		return
 	}
-	i.listener, i.served = newListener(), make(chan struct{})
+	i.listener, i.served = pipe.Listen(), make(chan struct{})
 	i.server = grpc.NewServer(grpc.UnaryInterceptor(i.unary), grpc.StreamInterceptor(i.stream))
 	i.cluster.register(i.server, i)
 	if i.health = health.NewServer(); i.notServing {

@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/memory"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/lifecycle"
 )
 
@@ -30,11 +30,11 @@ type fleet struct {
 	executed atomic.Int64 // of Place
 
 	mu        sync.Mutex
-	listeners map[string]*bufconn.Listener
+	listeners map[string]*pipe.Listener
 }
 
 func (f *fleet) start(address string) *lifecycle.Life {
-	lis := bufconn.Listen(64 << 10)
+	lis := pipe.Listen()
 	f.mu.Lock()
 	f.listeners[address] = lis
 	f.mu.Unlock()
@@ -95,7 +95,7 @@ func TestRollingRestart(t *testing.T) {
 }
 
 func rollingRestart(t *testing.T, drain lifecycle.Drain, same bool) {
-	f := &fleet{t: t, registry: memory.New(), drain: drain, listeners: map[string]*bufconn.Listener{}}
+	f := &fleet{t: t, registry: memory.New(), drain: drain, listeners: map[string]*pipe.Listener{}}
 	lives := make([]*lifecycle.Life, 3)
 	for n := range lives {
 		lives[n] = f.start(fmt.Sprintf("10.0.0.%d:80", n+1))

@@ -16,10 +16,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/internal/wire"
 )
 
@@ -70,7 +70,7 @@ func open(t *testing.T, s *shop) *grpc.ClientConn {
 	if s.handle == nil {
 		s.handle = func(context.Context, string) error { return nil }
 	}
-	listener := bufconn.Listen(64 << 10)
+	listener := pipe.Listen()
 	server := grpc.NewServer(grpc.WaitForHandlers(true))
 	orders.RegisterOrdersServer(server, s)
 	served := make(chan error, 1)
