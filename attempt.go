@@ -47,14 +47,13 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	at := &a.attempt
 	at.Fleet, at.Context, at.Begun = u.core.fleet, u.ctx, u.core.fleet.At(now)
 	a.teaches = u.method.stats.teaches()
-	more := u.method.idempotent && u.attempts < u.method.retry.MaxAttempts
-	at.Retryable = more
+	at.Retryable = u.method.idempotent && u.attempts-u.hangs < u.method.retry.MaxAttempts
 	at.Patience = u.method.stats.patience()
 	if u.executed {
 		at.Context = metadata.AppendToOutgoingContext(u.ctx, wire.Attempt, strconv.Itoa(u.attempts))
 	}
-	if more {
-		a.timeout, a.learned = u.timeout(now)
+	if u.method.idempotent && u.method.retry.MaxAttempts > 1 {
+		a.timeout, a.learned = u.timeout(at.Retryable, now)
 	}
 	if a.timeout <= 0 {
 		return u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
@@ -72,6 +71,9 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	}
 	// The cancellation was ours: whoever sees the error is told whose end it was.
 	a.cutShort = true
+	if a.hung {
+		u.hangs++
+	}
 	if ended := u.ctx.Err(); ended != nil {
 		return status.FromContextError(ended).Err()
 	}
@@ -81,14 +83,14 @@ func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
 	return status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, at.Instance().ID())
 }
 
-// timeout returns how long an attempt that another may follow can take, and whether
-// that was learned. One without a timeout can still be cut, if its instance hangs.
-func (u *unaryCall) timeout(now time.Time) (d time.Duration, learned bool) {
+// timeout returns how long an attempt can take, and whether that was learned. The last
+// one, and one without a timeout, can still be cut if its instance hangs.
+func (u *unaryCall) timeout(another bool, now time.Time) (d time.Duration, learned bool) {
 	left := forever
 	if u.hasDeadline {
 		left = u.deadline.Sub(now)
 	}
-	if u.method.attempt == nil {
+	if !another || u.method.attempt == nil {
 		return left, false
 	}
 	return u.method.attempt.of(u.method.stats, left)
@@ -117,7 +119,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	}
 	i, now := a.attempt.InFlight(), time.Now()
 	clock := u.core.fleet.At(now)
-	left, hung := a.timeout, i.Hung()
+	left, hung := a.timeout, i.Hung() && u.core.fleet.Elsewhere(i)
 	if i != nil && time.Duration(clock-a.rings) <= tickLate {
 		left -= time.Duration(clock - a.attempt.Picked())
 	}
@@ -136,9 +138,10 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 			denied = true
 		}
 	}
-	if left > 0 && next == late {
+	if left > 0 && next == late { // its instance hangs, but it has time of its own yet
+		left = min(left, a.attempt.Patience)
 		a.rings = clock + int64(left)
-		return left // its instance hangs, but it has time of its own yet
+		return left
 	}
 	a.hung = hung
 	if !a.overdue.CompareAndSwap(inTime, next) {

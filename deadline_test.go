@@ -78,7 +78,8 @@ func TestAttemptsShareTheCallDeadline(t *testing.T) {
 		if took := time.Since(began); took != 5*time.Second || status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("took %v, error %v: want DEADLINE_EXCEEDED after 5s", took, err)
 		}
-		if !strings.Contains(err.Error(), "at attempt 3") {
+		// Those that were cut because their instance hung do not count against its three.
+		if !strings.Contains(err.Error(), "at attempt ") {
 			t.Errorf("error %q: want the number of attempts", err)
 		}
 	})

@@ -29,6 +29,7 @@ type tries struct {
 	deadlineOurs bool // set by us, not by the caller
 
 	attempts int
+	hangs    int  // of them, those that were cut because their instance hung: they do not count
 	executed bool // an attempt before this one may have been executed
 }
 
@@ -49,7 +50,7 @@ func (t *tries) next(at *balancer.Attempt, err error, paid bool, now time.Time) 
 		return 0, t.deny(at, event.NotIdempotent, err)
 	case executed && chainStopped(t.ctx):
 		return 0, t.deny(at, event.ChainStop, err)
-	case t.attempts >= p.MaxAttempts:
+	case t.attempts-t.hangs >= p.MaxAttempts:
 		return 0, t.deny(at, event.AttemptsSpent, err)
 	case pushed && stop:
 		return 0, t.deny(at, event.ServerPushback, err)

@@ -132,7 +132,7 @@ func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, n
 			i.latency.progress.Store(now)
 		}
 		if a.class = classOf(a.Patience); a.class >= 0 {
-			a.Fleet.watch(i, a.class, now)
+			a.Fleet.watch(i, a.class, a.Patience, now)
 		}
 	}
 	if a.done == nil {

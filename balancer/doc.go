@@ -51,7 +51,8 @@
 //  1. an ejected instance that is due for its trial (unary calls that can be retried;
 //     after 10 s any unary call)
 //  2. eligible, of the active priority, and not tried by this call
-//  3. eligible, of the active priority
+//  3. eligible, of the active priority; for a retry, first one of another priority that
+//     the call has not tried
 //  4. eligible, of another priority
 //  5. ejected for its failures
 //  6. suspect, or ejected because it hangs

@@ -56,7 +56,7 @@ type Fleet struct {
 	connectedNow atomic.Int64
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
 	recovered    atomic.Int64 // when the service as a whole was last back
-	probes       atomic.Int64 // under way
+	probes       atomic.Int64 // under way, or looking for their turn
 	active       atomic.Int64 // the priority that calls go to
 	monitor      monitor
 
@@ -157,6 +157,7 @@ func (f *Fleet) Sample(i *Instance, elapsed time.Duration, now int64) {
 // Charge raises the load estimate of an instance whose attempt failed: an instance that
 // fails fast must not look fast.
 func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
+	i.failedAt.Store(now)
 	m := max(f.median.get(), latencyFloor)
 	i.latency.add(max(float64(elapsed), failurePenalty*m), m, now)
 }
@@ -187,7 +188,18 @@ func (f *Fleet) Another(a *Attempt) bool {
 	start := int(f.random() >> 1)
 	for n := range members {
 		i := members[(start%len(members)+n)%len(members)]
-		if i != a.instance && i.eligible() && !a.tried(i) && i.priority() <= int(f.active.Load()) {
+		if i != a.instance && i.eligible() && !a.tried(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// Elsewhere reports whether an eligible instance other than i is there. It may be called
+// at any time.
+func (f *Fleet) Elsewhere(i *Instance) bool {
+	for _, other := range *f.members.Load() {
+		if other != i && other.eligible() {
 			return true
 		}
 	}

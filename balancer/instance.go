@@ -3,6 +3,7 @@ package balancer
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/connectivity"
 
@@ -33,6 +34,7 @@ type Instance struct {
 	streams     atomic.Int64
 	latency     latency
 	rampStart   atomic.Int64 // when slow start began; 0: full share
+	failedAt    atomic.Int64 // when an attempt on it last failed
 	downSince   atomic.Int64 // when the breaker took it out; 0: eligible as far as that goes
 	marks       atomic.Uint32
 	patience    [patiences]patience
@@ -43,9 +45,10 @@ type Instance struct {
 	unwatchable atomic.Bool // its health cannot be known, and that was told
 	tripping    atomic.Bool // its breaker has been allowed to trip and is about to
 
-	signalMu sync.Mutex
-	signal   chan struct{} // closed when it begins to leave; nil: nobody waits for that
-	leftFrom int64         // when it last began to
+	signalMu  sync.Mutex
+	signal    chan struct{} // closed when it begins to leave; nil: nobody waits for that
+	leftFrom  int64         // when it last began to
+	tombstone *time.Timer   // ends the mark of leaving
 
 	// Guarded by Fleet.mu.
 	member    bool // in the source's set, or absent

@@ -3,6 +3,7 @@ package balancer
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -34,7 +35,7 @@ type lb struct {
 
 // link is one instance's place in the policy.
 type link struct {
-	child    *sharding.Child // nil: stands by
+	child    atomic.Pointer[sharding.Child] // nil: stands by
 	endpoint resolver.Endpoint
 	ended    chan struct{} // closed when an absent instance's connection has ended
 	once     sync.Once
@@ -89,8 +90,8 @@ func (b *lb) admit(ep resolver.Endpoint) *Instance {
 	i, known := b.fleet.join(id, info)
 	l := b.links[i]
 	if l != nil && l.live() {
-		if l.child != nil && !sameAddresses(l.endpoint, ep) {
-			l.child.Update(ep)
+		if child := l.child.Load(); child != nil && !sameAddresses(l.endpoint, ep) {
+			child.Update(ep)
 		}
 		l.endpoint = ep
 	} else {
@@ -115,13 +116,16 @@ func newLink(ep resolver.Endpoint) *link {
 func (b *lb) place(i *Instance, l *link, dialled int) {
 	f, wanted := b.fleet, i.priority() <= dialled
 	switch {
-	case wanted && l.child == nil:
+	case wanted && l.child.Load() == nil:
 		f.mu.Lock()
+		if i.standby { // it has not been away, only not needed
+			i.newcomer, i.lostAt = false, f.now()
+		}
 		i.standby, i.pending, i.dialledAt = false, true, f.now()
 		f.mu.Unlock()
-		l.child = b.children.Add(l.endpoint, &i.conn,
+		l.child.Store(b.children.Add(l.endpoint, i.priority(), &i.conn,
 			func(s connectivity.State, err error) { b.linkChanged(i, l, s, err) },
-			func(conn *sharding.Connection) { f.attend(i, conn) })
+			func(conn *sharding.Connection) { f.attend(i, conn) }))
 	case !wanted:
 		f.mu.Lock()
 		if i.link == connectivity.Ready {
@@ -129,7 +133,7 @@ func (b *lb) place(i *Instance, l *link, dialled int) {
 		}
 		i.standby, i.link = true, connectivity.Idle
 		f.mu.Unlock()
-		if l.child != nil {
+		if l.child.Load() != nil {
 			l.close()
 			i.leave(f.now())
 			b.links[i] = newLink(l.endpoint)
@@ -205,7 +209,9 @@ func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) 
 	if ended {
 		// Its connection was all it lived on.
 		l.once.Do(func() { close(l.ended) })
-		l.child.Retire()
+		if child := l.child.Load(); child != nil {
+			child.Retire()
+		}
 		f.leave(map[*Instance]string{i: "no longer listed by the source, and its connection ended"})
 	}
 	if br := i.breaker.Load(); reborn && br != nil {
@@ -276,8 +282,8 @@ func (b *lb) Close() {
 // close ends the link. Calls in flight on its connection finish.
 func (l *link) close() {
 	l.once.Do(func() { close(l.ended) })
-	if l.child != nil {
-		l.child.Close()
+	if child := l.child.Load(); child != nil {
+		child.Close()
 	}
 }
 

@@ -13,27 +13,32 @@ const tombstone = 30 * time.Second
 // such a word leaves a mark that outlives the connection: what the source says of it
 // meanwhile may be older.
 func (f *Fleet) drains(i *Instance, now int64) {
-	fresh := i.set(draining)
-	i.drainedAt.Store(now)
-	if !fresh {
+	i.drainedAt.Store(now) // before the mark: whoever sees that may compare
+	if !i.set(draining) {
 		return
 	}
 	i.leave(now)
 	f.marked(i, "it said that it is leaving")
-	f.expireAt(i, tombstone)
+	i.signalMu.Lock()
+	defer i.signalMu.Unlock()
+	if i.tombstone == nil {
+		i.tombstone = time.AfterFunc(tombstone, func() { f.expire(i) })
+	} else {
+		i.tombstone.Reset(tombstone)
+	}
 }
 
-// expireAt ends the mark after d, or later if i has repeated its word.
-func (f *Fleet) expireAt(i *Instance, d time.Duration) {
-	time.AfterFunc(d, func() {
-		if left := i.drainedAt.Load() + int64(tombstone) - f.now(); left > 0 && i.has(draining) {
-			f.expireAt(i, time.Duration(left))
-			return
-		}
-		if i.clear(draining) {
-			f.marked(i, "it said 30 s ago that it was leaving, and is still there")
-		}
-	})
+// expire ends the mark, or looks again if i has repeated its word.
+func (f *Fleet) expire(i *Instance) {
+	if left := i.drainedAt.Load() + int64(tombstone) - f.now(); left > 0 && i.has(draining) {
+		i.signalMu.Lock()
+		defer i.signalMu.Unlock()
+		i.tombstone.Reset(time.Duration(left))
+		return
+	}
+	if i.clear(draining) {
+		f.marked(i, "it said 30 s ago that it was leaving, and is still there")
+	}
 }
 
 // stays notes an answer without the mark, to an attempt that was picked at picked.

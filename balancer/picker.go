@@ -87,6 +87,11 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 		p.fleet.askRebuild(now)
 		return i, breaker.Trial{}
 	}
+	if a.Prior != nil { // never the same twice while another is eligible, wherever that is
+		if i := p.scan(random, func(i *Instance) bool { return i.eligible() && !a.tried(i) }); i != nil {
+			return i, breaker.Trial{}
+		}
+	}
 	if i := p.scan(random, first); i != nil {
 		return i, breaker.Trial{}
 	}
@@ -169,7 +174,7 @@ func (f *Fleet) askRebuild(now int64) {
 	if now-last < int64(rebuildEvery) || !f.rebuiltAt.CompareAndSwap(last, now) {
 		return
 	}
-	time.AfterFunc(0, f.republish)
+	go f.republish()
 }
 
 // queueing makes calls wait until there is something to pick from.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/surecall/surecall/balancer/internal/sharding"
 	"github.com/surecall/surecall/event"
 )
 
@@ -17,8 +18,11 @@ const (
 	// joining is how long an instance that was never connected yet counts as one that is
 	// about to be: a client that starts must not dial everybody.
 	joining = time.Second
+	// failing is how long an instance that is overruled counts as one to move away from,
+	// after its last failure: with no calls, nothing else would show that it is back.
+	failing = 30 * time.Second
 	// maxPriority bounds what a source can ask for.
-	maxPriority = 15
+	maxPriority = sharding.MaxClass
 )
 
 // levels decides which priorities are dialled, and which one calls go to. It is a plain
@@ -85,23 +89,35 @@ func (l *levels) judge(tallies []tally, now int64) (again time.Duration) {
 	return again
 }
 
-// tallies counts the members by priority. Requires Fleet.mu.
-func (f *Fleet) tallies(members []*Instance, now int64) []tally {
-	all := make([]tally, 1, 2)
+// tallies counts the members by priority. It also returns when time alone will change
+// that; 0: never. Requires Fleet.mu.
+func (f *Fleet) tallies(members []*Instance, now int64) (all []tally, changes int64) {
+	all = make([]tally, 1, 2)
 	for _, i := range members {
 		p := i.priority()
 		for p >= len(all) {
 			all = append(all, tally{})
 		}
 		all[p].members++
+		fails := i.overruled() && now-i.failedAt.Load() < int64(failing)
+		if until := i.failedAt.Load() + int64(failing); fails && (changes == 0 || until < changes) {
+			changes = until
+		}
 		switch {
-		case i.eligible():
+		case !fails && i.serves():
 			all[p].eligible++
 		case i.pending && now-i.dialledAt < int64(joining):
 			all[p].joining++
 		}
 	}
-	return all
+	return all, changes
+}
+
+// serves reports whether calls can go to i, as far as the choice of a priority goes. One
+// that is only suspected has 100 ms to show that it lives: a moment's doubt must not move
+// a whole datacenter.
+func (i *Instance) serves() bool {
+	return i.conn.SubConn() != nil && !i.has(^suspected) && !i.ejected()
 }
 
 func (i *Instance) priority() int { return min(max(i.info.Load().Priority, 0), maxPriority) }
@@ -110,16 +126,18 @@ func (i *Instance) priority() int { return min(max(i.info.Load().Priority, 0), m
 func (p *publication) prioritise(members []*Instance, now int64) {
 	f := p.fleet
 	f.mu.Lock()
-	tallies := f.tallies(members, now)
+	tallies, changes := f.tallies(members, now)
 	f.mu.Unlock()
+	if changes != 0 {
+		p.arm(time.Duration(changes - now))
+	}
 	dialled, active := p.levels.dialled, p.levels.active
 	if again := p.levels.judge(tallies, now); again > 0 {
 		p.arm(again)
 	}
 	f.active.Store(int64(p.levels.active))
 	if p.levels.dialled != dialled {
-		// Not here: this may be a child's own goroutine, with its lock held.
-		time.AfterFunc(0, p.relevel)
+		go p.relevel() // not here: a child's lock may be held
 	}
 	if p.levels.active != active && f.listening() {
 		why := fmt.Sprintf("no instance of priority %d is eligible", active)
@@ -127,6 +145,6 @@ func (p *publication) prioritise(members []*Instance, now int64) {
 			why = fmt.Sprintf("priority %d has had an eligible instance for %v", p.levels.active, returnAfter)
 		}
 		e := event.PriorityChanged{Service: f.config.Load().Service, From: active, To: p.levels.active, Why: why}
-		time.AfterFunc(0, func() { f.emit(e) }) // with no lock held
+		go f.emit(e) // not here: locks are held
 	}
 }

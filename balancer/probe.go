@@ -2,10 +2,14 @@ package balancer
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/surecall/surecall/balancer/internal/sharding"
 )
@@ -21,9 +25,10 @@ const (
 	// One that hangs is probed again after reprobeFirst, then twice that and so on.
 	reprobeFirst = 100 * time.Millisecond
 	reprobeMax   = 2 * time.Second
-	// maxProbes is how many instances are probed at a time. Others are, when the monitor
-	// comes to them again.
+	// maxProbes is how many probes are under way at a time. Others take their turn.
 	maxProbes = 64
+	// probeTurn is how soon one that has to wait for its turn looks again.
+	probeTurn = 20 * time.Millisecond
 	// giveUp is how long an instance may hang before its connection is closed: a new
 	// one may get through, and if none does, the instance is known to be gone. A unary
 	// call that still waits is left to its deadline: the instance may yet answer.
@@ -31,26 +36,18 @@ const (
 )
 
 // probe asks i whether it lives, until it answers or its connection ends. timeout is for
-// the first answer. It does nothing while that is done already, or too many others are
-// asked.
+// the first answer. It does nothing while that is done already.
 func (f *Fleet) probe(i *Instance, timeout time.Duration) {
 	conn := i.conn.Connection()
 	if conn == nil || conn.ClientConnInterface == nil || !i.probing.CompareAndSwap(false, true) {
 		return
 	}
-	if f.probes.Add(1) > maxProbes {
-		f.probes.Add(-1)
-		i.probing.Store(false)
-		return
-	}
 	begun := conn.Go(func(ctx context.Context) {
 		f.probeUntilAlive(ctx, i, conn, timeout)
 		i.probing.Store(false)
-		f.probes.Add(-1)
 	})
 	if !begun {
 		i.probing.Store(false)
-		f.probes.Add(-1)
 	}
 }
 
@@ -70,20 +67,40 @@ func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding
 			return
 		}
 		f.hangs(i)
-		if time.Since(begun) >= giveUp && i.inFlight.Load() == 0 {
-			if sever := f.config.Load().Sever; sever != nil {
-				sever(conn.Address)
-			}
+		if sever := f.config.Load().Sever; sever != nil && time.Since(begun) >= giveUp && !f.waitedOn(conn.Address) {
+			sever(conn.Address)
 		}
-		pause := time.NewTimer(wait/2 + time.Duration(f.chance()*float64(wait/2)))
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if !f.pause(ctx, wait) {
 			return
 		}
 		timeout = reprobe
 	}
+}
+
+// pause waits for between half of d and d, so that probes spread out, and returns false
+// if ctx ends before.
+func (f *Fleet) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d/2 + time.Duration(f.chance()*float64(d/2)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// waitedOn reports whether a unary call waits on an instance at that address, in this
+// life of it or an earlier one: they may share a connection.
+func (f *Fleet) waitedOn(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, i := range f.store {
+		if i.inFlight.Load() > 0 && slices.Contains(strings.Split(id.address, ","), address) {
+			return true
+		}
+	}
+	return false
 }
 
 // hangs ejects an instance that answered neither calls nor a probe.
@@ -95,22 +112,31 @@ func (f *Fleet) hangs(i *Instance) {
 	}
 }
 
-// answers makes one probe. Any answer will do, one that knows no health checks too:
-// what matters is that there is somebody.
+// answers makes one probe, when it is its turn. Any answer will do, one that knows no
+// health checks too: what matters is that there is somebody. An error of gRPC's own, for
+// a connection that is going, is none.
 func (f *Fleet) answers(ctx context.Context, conn *sharding.Connection, timeout time.Duration) bool {
+	for f.probes.Add(1) > maxProbes {
+		f.probes.Add(-1)
+		if !f.pause(ctx, probeTurn) {
+			return false
+		}
+	}
+	defer f.probes.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
-	var expired bool
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if expired = outwait(ctx, timeout); expired {
+		if outwait(ctx, timeout) {
 			cancel()
 		}
 	})
+	var header, trailer metadata.MD
 	err := conn.Invoke(ctx, healthpb.Health_Check_FullMethodName,
-		&healthpb.HealthCheckRequest{Service: f.config.Load().Health.Service}, &healthpb.HealthCheckResponse{})
+		&healthpb.HealthCheckRequest{Service: f.config.Load().Health.Service}, &healthpb.HealthCheckResponse{},
+		grpc.Header(&header), grpc.Trailer(&trailer))
 	cancel()
 	waiting.Wait()
-	return err == nil || !expired
+	return err == nil || len(header)+len(trailer) > 0
 }
 
 // outwait waits for d of this process's own time, and returns false if ctx ends before.
@@ -154,7 +180,7 @@ func (f *Fleet) probeIdle(ctx context.Context, i *Instance, conn *sharding.Conne
 			continue
 		}
 		timer.Reset(d)
-		if i.has(suspected|hung) || f.answers(ctx, conn, probeTimeout) {
+		if i.probing.Load() || f.answers(ctx, conn, probeTimeout) {
 			continue
 		}
 		if ctx.Err() == nil {

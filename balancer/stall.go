@@ -16,6 +16,8 @@ const (
 	// The monitor looks when the first instance may be overdue, within these bounds.
 	minTick = 10 * time.Millisecond
 	maxTick = 25 * time.Millisecond
+	// tickEach makes the looks at a large fleet rarer: under a hundredth of a processor.
+	tickEach = 4 * time.Microsecond
 	// tickLate is how late a look may come. One that is later was held up by our own
 	// process, and the answers may be waiting for us: it judges nobody. Go's timers are
 	// within a few milliseconds, unless there is no processor for them.
@@ -25,14 +27,15 @@ const (
 	excuse = time.Second
 )
 
-// patience holds the unary attempts in flight on an instance that have the same
-// patience.
+// patience holds the unary attempts in flight on an instance whose patience is of the
+// same class.
 type patience struct {
 	waiting atomic.Int32
 	since   atomic.Int64 // when waiting last left zero
+	allowed atomic.Int64 // how long they may wait
 }
 
-// classOf returns the class of a patience, the next longer one, or -1: none.
+// classOf returns the class of a patience, or -1: none.
 func classOf(d time.Duration) int {
 	if d <= 0 {
 		return -1
@@ -54,11 +57,20 @@ type monitor struct {
 }
 
 // watch enters an attempt on i into the monitor's care.
-func (f *Fleet) watch(i *Instance, class int, now int64) {
+func (f *Fleet) watch(i *Instance, class int, allowed time.Duration, now int64) {
 	p := &i.patience[class]
-	if p.waiting.Add(1) == 1 {
+	if p.waiting.Load() == 0 {
 		p.since.Store(now)
 	}
+	if p.allowed.Load() != int64(allowed) {
+		p.allowed.Store(int64(allowed)) // of the latest; within a class they differ by less than 2
+	}
+	p.waiting.Add(1)
+	f.monitorFrom(now)
+}
+
+// monitorFrom starts the monitor if it does not run.
+func (f *Fleet) monitorFrom(now int64) {
 	if !f.monitor.armed.Load() && f.monitor.armed.CompareAndSwap(false, true) {
 		f.look(now, maxTick)
 	}
@@ -80,32 +92,39 @@ func (f *Fleet) tick() {
 	if now-f.monitor.due.Load() > int64(tickLate) {
 		f.monitor.grace.Store(now)
 	}
+	members := *f.members.Load()
 	next, busy := int64(maxTick), false
-	for _, i := range *f.members.Load() {
+	for _, i := range members {
 		waited, allowed := f.waiting(i, now)
-		if allowed == 0 {
+		switch {
+		case allowed == 0 && !i.unprobed():
 			continue
-		}
-		busy = true
-		if waited < allowed {
+		case allowed != 0 && waited < allowed:
 			next = min(next, allowed-waited)
-		} else {
+		case i.unprobed():
+			f.probe(i, probeTimeout)
+		default:
 			f.Suspect(i, time.Duration(waited), now)
 		}
+		busy = true
 	}
 	if busy {
-		f.look(now, max(time.Duration(next), minTick))
+		// A look at ten thousand takes a third of a millisecond.
+		f.look(now, max(time.Duration(next), minTick, time.Duration(len(members))*tickEach))
 		return
 	}
 	f.monitor.armed.Store(false)
-	for _, i := range *f.members.Load() { // one that came before it saw that
-		if _, allowed := f.waiting(i, now); allowed != 0 {
-			if f.monitor.armed.CompareAndSwap(false, true) {
-				f.look(now, maxTick)
-			}
+	for _, i := range members { // one that came before it saw that
+		if _, allowed := f.waiting(i, now); allowed != 0 || i.unprobed() {
+			f.monitorFrom(now)
 			return
 		}
 	}
+}
+
+// unprobed reports whether i is held to hang and nobody finds out whether it is back.
+func (i *Instance) unprobed() bool {
+	return i.has(suspected|hung) && !i.probing.Load() && i.conn.SubConn() != nil
 }
 
 // waiting returns how long attempts on i have waited with nothing received, and how
@@ -118,7 +137,7 @@ func (f *Fleet) waiting(i *Instance, now int64) (waited, allowed int64) {
 		if p.waiting.Load() <= 0 {
 			continue
 		}
-		may := int64(minPatience) << class
+		may := p.allowed.Load()
 		since := max(heard, p.since.Load())
 		if probed > since {
 			since, may = probed, max(may, int64(excuse))
@@ -141,7 +160,7 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 	if i.latency.progress.Load() > now-int64(waited)*9/10 {
 		return // it is slow with this one, but it lives
 	}
-	if i.probing.Load() {
+	if i.probing.Load() || i.conn.SubConn() == nil {
 		return
 	}
 	timeout := probeTimeout
@@ -151,6 +170,7 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 		f.marked(i, "calls wait on it and nothing comes back")
 	}
 	f.probe(i, timeout)
+	f.monitorFrom(now) // should the probe not have begun
 }
 
 // Hung reports whether i is held to hang: calls waited on it in vain, and so did a

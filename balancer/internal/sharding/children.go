@@ -14,22 +14,30 @@ import (
 	"google.golang.org/grpc/resolver"
 )
 
-// MaxDials is how many connections are dialled at a time: a client of thousands of
+// MaxDials is how many connections of a class are dialled at a time: a client of thousands of
 // instances must not open thousands of sockets, and TLS handshakes, at once.
 const MaxDials = 100
 
-// Children makes children of one policy. Its methods must be called from the
-// policy's own callbacks, which gRPC serialises, with no lock held that Changed takes.
+// MaxClass is the highest class of children. Each class has dials of its own: those that
+// hang, to a datacenter that is gone, must not keep others waiting.
+const MaxClass = 15
+
+// Children makes children of one policy. Its methods, and those of a child but Retire,
+// must be called one at a time, with no lock held that Changed takes.
 type Children struct {
 	cc    balancer.ClientConn
 	opts  balancer.BuildOptions
-	gate  gate
+	gates [MaxClass + 1]gate
 	build balancer.Builder
 }
 
 // New returns Children that connect through cc.
 func New(cc balancer.ClientConn, opts balancer.BuildOptions) *Children {
-	return &Children{cc: cc, opts: opts, build: balancer.Get(pickfirst.Name), gate: gate{limit: MaxDials}}
+	c := &Children{cc: cc, opts: opts, build: balancer.Get(pickfirst.Name)}
+	for class := range c.gates {
+		c.gates[class].limit = MaxDials
+	}
+	return c
 }
 
 // Changed is told a child's new state and, in TRANSIENT_FAILURE, why. It is called
@@ -44,7 +52,7 @@ type Attend func(*Connection)
 // Child makes and keeps the connection to one endpoint.
 type Child struct {
 	slot    *Slot
-	parent  *Children
+	gate    *gate
 	policy  balancer.Balancer
 	changed Changed
 	attend  Attend
@@ -56,9 +64,9 @@ type Child struct {
 }
 
 // Add starts a child for ep, which fills slot. It begins to connect at once, or when
-// its turn comes.
-func (c *Children) Add(ep resolver.Endpoint, slot *Slot, changed Changed, attend Attend) *Child {
-	child := &Child{slot: slot, parent: c, changed: changed, attend: attend, state: connectivity.Connecting}
+// its turn among those of its class comes.
+func (c *Children) Add(ep resolver.Endpoint, class int, slot *Slot, changed Changed, attend Attend) *Child {
+	child := &Child{slot: slot, gate: &c.gates[class], changed: changed, attend: attend, state: connectivity.Connecting}
 	child.policy = c.build.Build(&childConn{ClientConn: c.cc, child: child}, c.opts)
 	child.Update(ep)
 	return child
@@ -110,10 +118,16 @@ func (c *childConn) NewSubConn(addrs []resolver.Address, opts balancer.NewSubCon
 	return sc, nil
 }
 
-// UpdateState takes the child's state; its picker is not used, because ours picks
-// the connection itself. READY is told when the connection is admitted.
+// UpdateState takes the child's state. Of its picker only what it chose is used, because
+// ours picks the connection itself. READY is told when the connection is admitted.
 func (c *childConn) UpdateState(s balancer.State) {
 	var err error
+	if s.ConnectivityState == connectivity.Ready {
+		// Of several addresses, more than one may have been connected at the same moment.
+		if chosen, err := s.Picker.Pick(balancer.PickInfo{}); err == nil {
+			c.child.begin(chosen.SubConn.(*subConn).conn)
+		}
+	}
 	if s.ConnectivityState == connectivity.TransientFailure {
 		if _, err = s.Picker.Pick(balancer.PickInfo{}); err == nil {
 			err = errors.New("connection failed")
@@ -134,18 +148,19 @@ type subConn struct {
 	balancer.SubConn
 	child    *Child
 	address  string
+	conn     *Connection // the latest; used by the listener and by what it calls
 	listener func(balancer.SubConnState)
 	turn     turn // guarded by the gate
 }
 
 func (s *subConn) stateChanged(state balancer.SubConnState) {
 	if state.ConnectivityState != connectivity.Connecting {
-		s.child.parent.gate.leave(s)
+		s.child.gate.leave(s)
 	}
 	if state.ConnectivityState == connectivity.Ready {
 		// gRPC ends the producer at the next state, before it tells it.
 		p, _ := s.SubConn.GetOrBuildProducer(s)
-		s.child.begin(p.(*Connection))
+		s.conn = p.(*Connection)
 	} else {
 		s.child.lose(s.SubConn)
 	}
@@ -168,9 +183,12 @@ func (s *subConn) stateChanged(state balancer.SubConnState) {
 // begin hands a new connection to whoever attends to it.
 func (c *Child) begin(conn *Connection) {
 	c.mu.Lock()
+	fresh := c.current != conn
 	c.current = conn
 	c.mu.Unlock()
-	c.attend(conn)
+	if fresh {
+		c.attend(conn)
+	}
 }
 
 // lose empties the slot if sc was what filled it.
@@ -184,10 +202,10 @@ func (c *Child) lose(sc balancer.SubConn) {
 }
 
 // Connect dials, at once or when a place is free.
-func (s *subConn) Connect() { s.child.parent.gate.enter(s) }
+func (s *subConn) Connect() { s.child.gate.enter(s) }
 
 // Shutdown closes the connection, gracefully, or gives up waiting for a place.
 func (s *subConn) Shutdown() {
-	s.child.parent.gate.leave(s)
+	s.child.gate.leave(s)
 	s.SubConn.Shutdown()
 }

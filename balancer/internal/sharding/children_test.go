@@ -65,7 +65,7 @@ func TestChild(t *testing.T) {
 	cc, slot := &recorder{}, Slot{}
 	var seen []connectivity.State
 	var reason error
-	child := New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), &slot, func(s connectivity.State, err error) {
+	child := New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), 0, &slot, func(s connectivity.State, err error) {
 		if len(seen) == 0 || seen[len(seen)-1] != s {
 			seen = append(seen, s)
 		}
@@ -129,7 +129,7 @@ func TestLateNews(t *testing.T) {
 	cc, slot := &recorder{}, Slot{}
 	children := New(cc, balancer.BuildOptions{})
 	quiet := func(connectivity.State, error) {}
-	old := children.Add(endpointOf("a:1"), &slot, quiet, (*Connection).Admit)
+	old := children.Add(endpointOf("a:1"), 0, &slot, quiet, (*Connection).Admit)
 	first := cc.conns[0]
 	first.become(connectivity.Connecting)
 	old.Close()
@@ -137,7 +137,7 @@ func TestLateNews(t *testing.T) {
 	if slot.SubConn() != nil {
 		t.Fatal("the connection of a closed child is in the slot")
 	}
-	next := children.Add(endpointOf("a:1"), &slot, quiet, (*Connection).Admit)
+	next := children.Add(endpointOf("a:1"), 0, &slot, quiet, (*Connection).Admit)
 	second := cc.conns[1]
 	second.become(connectivity.Connecting, connectivity.Ready)
 	old.Close()
@@ -153,7 +153,7 @@ func TestLateNews(t *testing.T) {
 func TestRetire(t *testing.T) {
 	cc, slot := &recorder{}, Slot{}
 	var child *Child
-	child = New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), &slot, func(s connectivity.State, _ error) {
+	child = New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), 0, &slot, func(s connectivity.State, _ error) {
 		if s == connectivity.Idle {
 			child.Retire()
 		}
@@ -176,7 +176,7 @@ func TestMaxDials(t *testing.T) {
 	const n = 3 * MaxDials
 	slots, all := make([]Slot, n), make([]*Child, n)
 	for i := range all {
-		all[i] = children.Add(endpointOf("a:1"), &slots[i], func(connectivity.State, error) {}, (*Connection).Admit)
+		all[i] = children.Add(endpointOf("a:1"), 0, &slots[i], func(connectivity.State, error) {}, (*Connection).Admit)
 	}
 	dialled := func() (count int) {
 		for _, c := range cc.conns {
@@ -214,7 +214,7 @@ func TestAdmission(t *testing.T) {
 	cc, slot := &recorder{}, Slot{}
 	var seen []connectivity.State
 	admit, ended := make(chan struct{}), false
-	New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), &slot, func(s connectivity.State, _ error) {
+	New(cc, balancer.BuildOptions{}).Add(endpointOf("a:1"), 0, &slot, func(s connectivity.State, _ error) {
 		seen = append(seen, s)
 		if s == connectivity.Idle && !ended {
 			t.Error("the connection's end was told before its work ended")
@@ -245,5 +245,44 @@ func TestAdmission(t *testing.T) {
 	}
 	if want := []connectivity.State{connectivity.Connecting, connectivity.Ready, connectivity.Idle, connectivity.Connecting}; !slices.Equal(slices.Compact(seen), want) {
 		t.Errorf("told %v, want %v", seen, want)
+	}
+}
+
+// TestTwoAddresses: of two addresses that connect at the same moment, pick_first chooses
+// one and ends the other; the one that ended late must not empty the slot.
+func TestTwoAddresses(t *testing.T) {
+	cc, slot := &recorder{}, Slot{}
+	ep := resolver.Endpoint{Addresses: []resolver.Address{{Addr: "a:1"}, {Addr: "a:2"}}}
+	New(cc, balancer.BuildOptions{}).Add(ep, 0, &slot, func(connectivity.State, error) {}, (*Connection).Admit)
+	first := cc.conns[0]
+	first.become(connectivity.Connecting, connectivity.TransientFailure) // so that both are tried
+	second := cc.conns[len(cc.conns)-1]
+	second.become(connectivity.Connecting, connectivity.Ready)
+	if first == second || slot.SubConn() != second {
+		t.Fatal("the second address is connected, and not in the slot")
+	}
+	first.become(connectivity.Ready, connectivity.Shutdown) // news that was under way
+	if slot.SubConn() != second {
+		t.Error("an obsolete connection took the slot")
+	}
+}
+
+// TestDialsByClass: dials that hang keep only those of their own class waiting.
+func TestDialsByClass(t *testing.T) {
+	cc := &recorder{}
+	children := New(cc, balancer.BuildOptions{})
+	slots := make([]Slot, MaxDials+2)
+	for i := range slots {
+		class := 0
+		if i == len(slots)-1 {
+			class = 1
+		}
+		children.Add(endpointOf("a:1"), class, &slots[i], func(connectivity.State, error) {}, (*Connection).Admit)
+	}
+	if last := cc.conns[len(slots)-1]; last.connects != 1 {
+		t.Error("a dial of another class waits for those that hang")
+	}
+	if waiting := cc.conns[len(slots)-2]; waiting.connects != 0 {
+		t.Errorf("more than %d of a class are dialled at a time", MaxDials)
 	}
 }
