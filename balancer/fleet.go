@@ -157,7 +157,9 @@ func (f *Fleet) Sample(i *Instance, elapsed time.Duration, now int64) {
 // Charge raises the load estimate of an instance whose attempt failed: an instance that
 // fails fast must not look fast.
 func (f *Fleet) Charge(i *Instance, elapsed time.Duration, now int64) {
-	i.failedAt.Store(now)
+	if last := i.failedAt.Swap(now); i.overruled() && now-last >= int64(failing) {
+		f.republish() // it counts as one to move away from again
+	}
 	m := max(f.median.get(), latencyFloor)
 	i.latency.add(max(float64(elapsed), failurePenalty*m), m, now)
 }
