@@ -30,12 +30,13 @@ func newIsland(t *testing.T, agent string) *island {
 	t.Helper()
 	sweep()
 	id := strconv.Itoa(os.Getpid())
-	net16 := fmt.Sprintf("10.%d.%d", 64+os.Getpid()/256%64, os.Getpid()%256)
-	i := &island{name: islands + id + "-i", router: islands + id + "-r", here: net16 + ".1", address: net16 + ".6"}
+	subnet := fmt.Sprintf("198.%d.%d", 18+os.Getpid()/256%2, os.Getpid()%256) // reserved for such tests: RFC 2544
+	i := &island{name: islands + id + "-i", router: islands + id + "-r", here: subnet + ".1", address: subnet + ".6"}
 	near := "sc" + id
 	t.Cleanup(func() {
-		for _, name := range []string{i.name, i.router} {
-			_ = exec.Command("ip", "netns", "delete", name).Run()
+		// What is in a namespace goes some time after it: the link, at once.
+		for _, args := range []string{"link delete " + near, "netns delete " + i.name, "netns delete " + i.router} {
+			_ = ip(args)
 		}
 	})
 	for _, args := range []string{
@@ -45,15 +46,15 @@ func newIsland(t *testing.T, agent string) *island {
 		"-n " + i.router + " link add name low type veth peer name low netns " + i.name,
 		"address add " + i.here + "/30 dev " + near,
 		"link set " + near + " up",
-		"-n " + i.router + " address add " + net16 + ".2/30 dev near",
-		"-n " + i.router + " address add " + net16 + ".5/30 dev low",
+		"-n " + i.router + " address add " + subnet + ".2/30 dev near",
+		"-n " + i.router + " address add " + subnet + ".5/30 dev low",
 		"-n " + i.router + " link set near up",
 		"-n " + i.router + " link set low up",
 		"-n " + i.name + " address add " + i.address + "/30 dev low",
 		"-n " + i.name + " link set lo up",
 		"-n " + i.name + " link set low up",
-		"-n " + i.name + " route add default via " + net16 + ".5",
-		"route add " + net16 + ".4/30 via " + net16 + ".2",
+		"-n " + i.name + " route add default via " + subnet + ".5",
+		"route add " + subnet + ".4/30 via " + subnet + ".2",
 		"netns exec " + i.router + " tee /proc/sys/net/ipv4/ip_forward",
 	} {
 		if err := ip(args); err != nil {
