@@ -45,6 +45,7 @@ func (f *Fleet) probe(i *Instance, timeout time.Duration) {
 	begun := conn.Go(func(ctx context.Context) {
 		f.probeUntilAlive(ctx, i, conn, timeout)
 		i.probing.Store(false)
+		f.monitorFrom(f.now())
 	})
 	if !begun {
 		i.probing.Store(false)

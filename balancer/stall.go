@@ -13,9 +13,11 @@ const (
 	// patiences is the number of classes of patience: 50 ms, twice that, and so on up to
 	// 12.8 s. Who would be more patient than that is not watched over.
 	patiences = 9
-	// The monitor looks when the first instance may be overdue, within these bounds.
-	minTick = 10 * time.Millisecond
-	maxTick = 25 * time.Millisecond
+	// The monitor looks when the first instance may be overdue, within these bounds; of
+	// the shortest patience it lets a quarter pass, if that is more, up to idleTick.
+	minTick  = 10 * time.Millisecond
+	maxTick  = 25 * time.Millisecond
+	idleTick = 200 * time.Millisecond
 	// tickEach makes the looks at a large fleet rarer: under a hundredth of a processor.
 	tickEach = 4 * time.Microsecond
 	// tickLate is how late a look may come. One that is later was held up by our own
@@ -93,20 +95,21 @@ func (f *Fleet) tick() {
 		f.monitor.grace.Store(now)
 	}
 	members := *f.members.Load()
-	next, busy := int64(maxTick), false
+	next, busy := int64(idleTick), false
 	for _, i := range members {
-		waited, allowed := f.waiting(i, now)
-		switch {
-		case allowed == 0 && !i.unprobed():
-			continue
-		case allowed != 0 && waited < allowed:
-			next = min(next, allowed-waited)
-		case i.unprobed():
+		if i.unprobed() {
 			f.probe(i, probeTimeout)
-		default:
-			f.Suspect(i, time.Duration(waited), now)
+		}
+		waited, allowed := f.waiting(i, now)
+		if allowed == 0 || i.probing.Load() {
+			continue // what comes of the probe starts the monitor again
 		}
 		busy = true
+		if waited >= allowed {
+			f.Suspect(i, time.Duration(waited), now)
+			continue
+		}
+		next = min(next, max(allowed/4, int64(maxTick)), allowed-waited)
 	}
 	if busy {
 		// A look at ten thousand takes a third of a millisecond.
@@ -115,7 +118,7 @@ func (f *Fleet) tick() {
 	}
 	f.monitor.armed.Store(false)
 	for _, i := range members { // one that came before it saw that
-		if _, allowed := f.waiting(i, now); allowed != 0 || i.unprobed() {
+		if _, allowed := f.waiting(i, now); allowed != 0 && !i.probing.Load() || i.unprobed() {
 			f.monitorFrom(now)
 			return
 		}
