@@ -69,7 +69,8 @@
 // quiet counts from the last new call, also in the propagation window. Calls of the
 // health, reflection and channelz services, and what a server sends itself to warm up,
 // count neither as new nor as in flight. A long stream holds (e) until its bound:
-// [Draining] tells its handler to end.
+// [Draining] tells its handler to end. So does a caller that hears of nothing (no health,
+// no registry, no mark) and goes on calling: GOAWAY is what moves it.
 //
 // In (f) only callers are refused that name their attempts and so believe the answer
 // "not executed", as clients of surecall do; any other call is served until its
