@@ -49,7 +49,10 @@
 //	ejected      its breaker is open, or it did not answer a probe; overruled: its breaker
 //	             would be open, but too many already are
 //	absent       gone from a doubted snapshot, but its connection lives
+//	not serving  its health service says so
 //	draining     it said that it is leaving: no new calls, those in flight finish
+//	standby      of a lower priority, and not connected: others suffice
+//	failed       its connection was lost or refused
 //	rejection    surecall refused a call before anything was sent
 //	verdict      success, failure or ignored: what an attempt's end means for its instance
 //
@@ -69,8 +72,9 @@
 //	                  jitter; a server's pushback wins
 //	budget            20 % of calls + 10 retries per second             Finagle, Linkerd
 //	suspects          unary calls wait, and nothing at all came back    a call cannot wait for the five
-//	                  for 4 × p99, at least 50 ms: passed over, and     failures of a breaker
-//	                  ejected if it does not answer a probe in 100 ms
+//	                  for 4 × p99, at least 50 ms (1 s until that is    failures of a breaker
+//	                  known): passed over, and ejected if it does not
+//	                  answer a probe in 100 ms (500 ms if half are out)
 //	health Watch      NOT_SERVING takes an instance out, nothing else;  gRPC's own Watch drops all whose
 //	                  its first word is awaited for 250 ms              Watch fails
 //	draining mark     in any answer of a lifecycle server; for 30 s     the one signal that comes with

@@ -85,7 +85,10 @@ func WithLoss(l resolver.Loss) Option {
 }
 
 // WithContextDialer connects through dial, which is given an instance's address as the
-// source has it ("host:port" or "unix:path"). TLS stays above it.
+// source has it ("host:port" or "unix:path"). TLS stays above it. For targets of gRPC's own
+// ("dns:///orders:50051") surecall dials only through one given here: gRPC's own dialing
+// heeds HTTPS_PROXY, but leaves a black-holed connection open for a quarter of an hour,
+// and one to an instance that hangs cannot be closed.
 func WithContextDialer(dial func(ctx context.Context, address string) (net.Conn, error)) Option {
 	return fixed(func(s *settings) {
 		s.dialer = dial
@@ -163,7 +166,7 @@ func WithBreaker(p breaker.Policy) LiveOption {
 	})
 }
 
-// WithoutBreaker ejects no instance.
+// WithoutBreaker ejects no instance for its failures. One that hangs is ejected still.
 func WithoutBreaker() LiveOption { return live(func(s *settings) { s.breaker = nil }) }
 
 // WithServiceBreaker gives the service a breaker of policy p. By default it is
@@ -247,7 +250,8 @@ func WithAttemptTimeout(t AttemptTimeout) MethodOption {
 	})
 }
 
-// WithoutAttemptTimeout lets an attempt last as long as its call.
+// WithoutAttemptTimeout lets an attempt last as long as its call, unless its instance
+// hangs.
 func WithoutAttemptTimeout() MethodOption {
 	return methodOption(func(m *methodSettings) { m.attempt = nil })
 }

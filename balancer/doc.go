@@ -73,7 +73,7 @@
 // 1 s while that is not known. It is passed over and probed over the same connection (a
 // health check, which any answer satisfies, UNIMPLEMENTED too). Not answered within
 // 100 ms it is ejected, and idempotent attempts that wait on it are cut off and made
-// elsewhere. Probes go on, 0.1 to 2 s apart, until one is answered. After 5 s the
+// elsewhere. Probes go on, 0.05 to 2 s apart, until one is answered. After 5 s the
 // connection is closed and dialled anew (streams on it end with UNAVAILABLE), unless a
 // unary call still waits on it, which is left to its deadline.
 //
@@ -101,7 +101,8 @@
 // priority are connected when fewer than half of the better one are eligible, and
 // disconnected when that has been over for 5 minutes. Calls go to them when none of the
 // better one is eligible, before any last resort of it, and back when it has had an
-// eligible instance for 10 s without a break.
+// eligible instance for 10 s without a break. One that is only suspected counts as eligible
+// here, one that is overruled does not for 30 s after its last failure.
 //
 // # Slow start
 //

@@ -135,7 +135,7 @@ func (f *Fleet) time(now int64) time.Time { return f.epoch.Add(time.Duration(now
 
 func (f *Fleet) chance() float64 { return float64(f.random()>>11) / (1 << 53) }
 
-// emit is called with no lock held.
+// emit is called with no lock of the fleet's held; a child's, or gRPC's own, may be.
 func (f *Fleet) emit(e event.Event) {
 	if h := f.config.Load().Events; h != nil {
 		h(e)

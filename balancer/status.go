@@ -9,10 +9,10 @@ import (
 
 // Status is one instance at one moment.
 type Status struct {
-	ID          string
+	ID          string // as registered
 	Address     string
-	Incarnation string
-	Region      string
+	Incarnation string // empty if the source cannot tell lives apart
+	Region      string // empty: unknown; Zone likewise
 	Zone        string
 	Weight      int
 	Priority    int // 0 is the first choice

@@ -36,7 +36,7 @@ func Tee(handlers ...Handler) Handler {
 // State is what a client holds an instance to be.
 type State string
 
-// The states of an instance. Only Eligible ones are picked while there is one.
+// The states of an instance. While there is one that may be picked, no other is.
 const (
 	Standby    State = "standby"     // of a lower priority, and not connected: others suffice
 	Connecting State = "connecting"  // no connection yet, or a new one is being made
@@ -44,7 +44,7 @@ const (
 	Absent     State = "absent"      // gone from a doubted snapshot, but its connection lives: may be picked
 	Overruled  State = "overruled"   // would be ejected, but too many already are: may be picked
 	Suspect    State = "suspect"     // calls wait on it and nothing comes back
-	Ejected    State = "ejected"     // its breaker is open
+	Ejected    State = "ejected"     // its breaker is open, or it did not answer a probe
 	NotServing State = "not serving" // its health service says so
 	Draining   State = "draining"    // it said that it is leaving
 	Failed     State = "failed"      // its connection was lost or refused
