@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/examples/internal/plain"
 	"github.com/surecall/surecall/event"
 )
 
@@ -51,7 +52,7 @@ func newSurecall(f *fleet) (*contender, error) {
 func newPlain(f *fleet) (*contender, error) {
 	w := &wire{}
 	conn, err := grpc.NewClient("registry:///"+service,
-		grpc.WithResolvers(registryResolver{f.source()}),
+		grpc.WithResolvers(plain.Resolver{Source: f.source()}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithStatsHandler(w))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/examples/internal/plain"
 )
 
 // clients are all callers, and what came of their calls: the surecall clients' together,
@@ -65,7 +66,7 @@ func newSurecall(f *fleet) (*surecall.Client, error) {
 // newPlain is gRPC alone, with round_robin, on the same registry.
 func newPlain(f *fleet) (*grpc.ClientConn, error) {
 	return grpc.NewClient("registry:///"+service,
-		grpc.WithResolvers(registryResolver{f.source()}),
+		grpc.WithResolvers(plain.Resolver{Source: f.source()}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))
 }

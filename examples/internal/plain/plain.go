@@ -1,4 +1,6 @@
-package main
+// Package plain is what a program without surecall has to write to find its servers in a
+// registry with gRPC alone.
+package plain
 
 import (
 	"context"
@@ -8,19 +10,20 @@ import (
 	"github.com/surecall/surecall/discovery"
 )
 
-// registryResolver gives plain gRPC what a source knows: the addresses, as they change.
-type registryResolver struct{ source discovery.Source }
+// Resolver gives plain gRPC what a source knows: the addresses, as they change. Its scheme
+// is "registry".
+type Resolver struct{ Source discovery.Source }
 
 // Scheme implements [resolver.Builder].
-func (registryResolver) Scheme() string { return "registry" }
+func (Resolver) Scheme() string { return "registry" }
 
 // Build implements [resolver.Builder].
-func (r registryResolver) Build(t resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+func (r Resolver) Build(t resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &registryWatch{cancel: cancel, done: make(chan struct{})}
+	w := &watch{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
-		err := r.source.Watch(ctx, discovery.Query{Service: t.Endpoint()}, func(s discovery.Snapshot) {
+		err := r.Source.Watch(ctx, discovery.Query{Service: t.Endpoint()}, func(s discovery.Snapshot) {
 			if s.Err != nil {
 				cc.ReportError(s.Err)
 				return
@@ -38,17 +41,17 @@ func (r registryResolver) Build(t resolver.Target, cc resolver.ClientConn, _ res
 	return w, nil
 }
 
-// registryWatch is one channel's watch of the registry.
-type registryWatch struct {
+// watch is one channel's watch of the registry.
+type watch struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
 // ResolveNow implements [resolver.Resolver]. The source tells without being asked.
-func (*registryWatch) ResolveNow(resolver.ResolveNowOptions) {}
+func (*watch) ResolveNow(resolver.ResolveNowOptions) {}
 
 // Close implements [resolver.Resolver].
-func (w *registryWatch) Close() {
+func (w *watch) Close() {
 	w.cancel()
 	<-w.done
 }
