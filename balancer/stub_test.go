@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
@@ -25,7 +26,8 @@ type stubCC struct {
 	queue  []func()
 	conns  map[string]*stubConn // the latest to each address
 	dials  int
-	refuse map[string]bool // addresses where nobody listens
+	refuse map[string]bool          // addresses where nobody listens
+	rpc    grpc.ClientConnInterface // makes the calls of producers; nil: nobody does
 	state  balancer.State
 	states int
 }
@@ -39,9 +41,9 @@ type stubConn struct {
 	end      func() // of the producer
 }
 
-// GetOrBuildProducer makes a producer that can call nobody.
+// GetOrBuildProducer makes a producer whose calls the test answers, if it does.
 func (sc *stubConn) GetOrBuildProducer(b balancer.ProducerBuilder) (balancer.Producer, func()) {
-	p, end := b.Build(nil)
+	p, end := b.Build(sc.cc.rpc)
 	sc.end = end
 	return p, end
 }
