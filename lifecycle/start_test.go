@@ -206,6 +206,39 @@ func TestRegistryDownAtStart(t *testing.T) {
 	})
 }
 
+// A registry that hangs, and however many of them, holds nobody up for longer than 3 s.
+func TestRegistryHangsAtStart(t *testing.T) {
+	hangs := &hangingRegistrar{}
+	inBubble(t, func(r *rig, c *lifecycle.Config) {
+		hangs.release = make(chan struct{}) // of the bubble
+		c.Registrars = []discovery.Registrar{hangs, hangs, r.registry}
+	}, func(t *testing.T, r *rig) {
+		began := time.Now()
+		r.start()
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("the start took %v, want 3 s", took)
+		}
+		if _, err := r.get(); err != nil {
+			t.Errorf("it does not serve: %v", err)
+		}
+		r.entry()
+		<-r.drain()
+		began = time.Now()
+		if err := r.life.Online(t.Context()); err != nil || time.Since(began) != 3*time.Second {
+			t.Errorf("online: error %v after %v, want 3 s", err, time.Since(began))
+		}
+		close(hangs.release)
+	})
+}
+
+// hangingRegistrar does not even listen to its context.
+type hangingRegistrar struct{ release chan struct{} }
+
+func (h *hangingRegistrar) Register(context.Context, discovery.Registration) (discovery.Lease, error) {
+	<-h.release
+	return nil, errors.New("gone")
+}
+
 // The heart-beat is the server's own answer.
 func TestHeartBeatIsReal(t *testing.T) {
 	hang := make(chan struct{})
