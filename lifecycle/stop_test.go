@@ -155,3 +155,23 @@ func TestHooks(t *testing.T) {
 		}
 	})
 }
+
+// (h) The hooks share a bound, which one that waits for its context ends with.
+func TestHooksAreBounded(t *testing.T) {
+	for _, tc := range []struct{ limit, want time.Duration }{{0, 3 * time.Second}, {time.Second, time.Second}} {
+		ran := 0
+		inBubble(t, func(_ *rig, c *lifecycle.Config) {
+			c.Drain.Hooks = tc.limit
+			hook := lifecycle.Hook{Name: "flush", Run: func(ctx context.Context) error { ran++; <-ctx.Done(); return ctx.Err() }}
+			c.Hooks = []lifecycle.Hook{hook, hook}
+		}, func(t *testing.T, r *rig) {
+			r.start()
+			<-r.drain()
+			began := time.Now()
+			err := r.life.Stop(t.Context())
+			if took := time.Since(began); took != tc.want || ran != 2 || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Drain.Hooks %v: %d hooks ran for %v, error %v: want %v", tc.limit, ran, took, err, tc.want)
+			}
+		})
+	}
+}
