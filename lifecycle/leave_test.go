@@ -210,33 +210,6 @@ func TestWaitIsBounded(t *testing.T) {
 	})
 }
 
-// Health checks and watches are no calls.
-func TestHealthIsNoCall(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, r *rig) {
-		r.start()
-		watch, err := healthpb.NewHealthClient(r.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if unary, streams := r.life.InFlight(); unary+streams != 0 {
-			t.Errorf("in flight: %d, %d", unary, streams)
-		}
-		stopped := make(chan error, 1)
-		began := time.Now()
-		go func() { stopped <- r.life.Stop(t.Context()) }()
-		for range 19 {
-			time.Sleep(100 * time.Millisecond)
-			r.health()
-		}
-		if err := <-stopped; err != nil || time.Since(began) != 2*time.Second {
-			t.Errorf("error %v after %v: want the health service to hold nothing up", err, time.Since(began))
-		}
-		for err == nil {
-			_, err = watch.Recv()
-		}
-	})
-}
-
 // However many ask, and however often, there is one drain.
 func TestOneDrain(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
