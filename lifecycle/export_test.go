@@ -8,9 +8,9 @@ import (
 )
 
 // RunWith is Run with signals from a channel, since those of the process do not come
-// into a bubble.
-func (l *Life) RunWith(ctx context.Context, srv *grpc.Server, signals <-chan os.Signal) error {
-	return l.run(ctx, srv, signals, func() {})
+// into a bubble. unhook is called when another signal is to end the process.
+func (l *Life) RunWith(ctx context.Context, srv *grpc.Server, signals <-chan os.Signal, unhook func()) error {
+	return l.run(ctx, srv, signals, unhook)
 }
 
 // Unary is the interceptor of unary calls.

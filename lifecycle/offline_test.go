@@ -96,7 +96,7 @@ func TestOfflineCommand(t *testing.T) {
 		{name: "unknown flag", args: "offline -now", address: good, code: 2, want: "-now", usage: true},
 		{name: "argument", args: "offline now", address: good, code: 2, want: `argument "now": want none`, usage: true},
 		{name: "timeout", args: "offline -timeout -1s", address: good, code: 2, want: "-timeout -1s: want more than 0", usage: true},
-		{name: "help", args: "offline -h", code: 0, want: "usage: offline", usage: true},
+		{name: "help", args: "offline -h", code: 0, want: "(default 25s)", usage: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -140,11 +140,20 @@ offline: drained in 2.5s
 
 func TestOfflineCommandGivesUpAndTheDrainDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := offlineCommand{out: io.Discard, transport: &process{drain: time.Hour}, address: "127.0.0.1:9901", timeout: 5 * time.Second}
-		start := time.Now()
-		err := c.run()
-		if took := time.Since(start); took != 5*time.Second || err == nil || err.Error() != "no answer after 5s; a drain that has begun goes on" {
-			t.Errorf("%v after %v", err, took)
+		for _, tt := range []struct {
+			args []string
+			want time.Duration
+		}{{nil, 25 * time.Second}, {[]string{"-timeout", "5s"}, 5 * time.Second}} {
+			c := offlineCommand{out: io.Discard, transport: &process{drain: time.Hour}}
+			if err := c.parse(tt.args, "127.0.0.1:9901"); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			err := c.run()
+			want := fmt.Sprintf("no answer after %v; a drain that has begun goes on", tt.want)
+			if took := time.Since(start); took != tt.want || err == nil || err.Error() != want {
+				t.Errorf("%q: %v after %v", tt.args, err, took)
+			}
 		}
 	})
 }

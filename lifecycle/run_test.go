@@ -22,7 +22,7 @@ func TestRun(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				ran := make(chan error, 1)
-				go func() { ran <- r.life.RunWith(ctx, r.server, signals) }()
+				go func() { ran <- r.life.RunWith(ctx, r.server, signals, nil) }()
 				synctest.Wait()
 				release := r.holds()
 				call := r.goGet()
@@ -60,7 +60,7 @@ func TestSignalWhileWarmingUp(t *testing.T) {
 		c.Steps = []lifecycle.Step{{Name: "cache", Run: wait}}
 	}, func(t *testing.T, r *rig) {
 		signals, ran := make(chan os.Signal, 1), make(chan error, 1)
-		go func() { ran <- r.life.RunWith(t.Context(), r.server, signals) }()
+		go func() { ran <- r.life.RunWith(t.Context(), r.server, signals, nil) }()
 		synctest.Wait()
 		began := time.Now()
 		signals <- os.Interrupt
@@ -74,18 +74,25 @@ func TestSignalWhileWarmingUp(t *testing.T) {
 func TestSecondSignal(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Second, 2500 * time.Millisecond, 13 * time.Second} {
 		inBubble(t, nil, func(t *testing.T, r *rig) {
+			unhooked := 0
 			signals, ran := make(chan os.Signal, 1), make(chan error, 1)
-			go func() { ran <- r.life.RunWith(t.Context(), r.server, signals) }()
+			go func() { ran <- r.life.RunWith(t.Context(), r.server, signals, func() { unhooked++ }) }()
 			synctest.Wait()
 			r.orders.get = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 			call := r.goGet()
 			signals <- syscall.SIGTERM
 			time.Sleep(after)
 			synctest.Wait()
+			if unhooked != 0 {
+				t.Error("the first signal lets the next one end the process")
+			}
 			began := time.Now()
 			signals <- syscall.SIGTERM
 			if err := <-ran; err != nil || time.Since(began) != 0 {
 				t.Errorf("second signal after %v: error %v, took %v", after, err, time.Since(began))
+			}
+			if unhooked != 1 {
+				t.Errorf("unhooked %d times: want a third signal to end the process", unhooked)
 			}
 			if err := <-call; status.Code(err) != codes.Unavailable {
 				t.Errorf("the call: %v", err)

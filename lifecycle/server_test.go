@@ -210,7 +210,7 @@ func TestExtraDies(t *testing.T) {
 			}
 		}, func(t *testing.T, r *rig) {
 			time.AfterFunc(time.Second, func() { e.ended <- boom })
-			err := r.life.RunWith(t.Context(), r.server, nil)
+			err := r.life.RunWith(t.Context(), r.server, nil, nil)
 			if !errors.Is(err, boom) || !strings.Contains(err.Error(), `"http"`) {
 				t.Errorf("warming %v: error %v", warming, err)
 			}
@@ -225,7 +225,7 @@ func TestExtraDies(t *testing.T) {
 func TestServerStoppedByOthers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		time.AfterFunc(time.Second, func() { r.server.Stop() })
-		if err := r.life.RunWith(t.Context(), r.server, nil); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		if err := r.life.RunWith(t.Context(), r.server, nil, nil); err == nil || !strings.Contains(err.Error(), "somebody else") {
 			t.Error(err)
 		}
 		select {
