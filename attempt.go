@@ -35,7 +35,7 @@ type unaryAttempt struct {
 // answer race for it.
 const (
 	inTime  = iota // and not over
-	late           // its timeout ran out, and it goes on because no other may follow
+	late           // its timeout ran out, and it goes on for as long as no other may follow
 	cut            // its timeout ran out, and the next attempt is paid for
 	settled        // over in time
 )
@@ -114,12 +114,24 @@ const lookAgain = 20 * time.Millisecond
 // that is not over, else 0.
 func (a *unaryAttempt) expired() (again time.Duration) {
 	u := a.call
-	if a.overdue.Load() != inTime {
-		return 0
-	}
 	i, now := a.attempt.InFlight(), time.Now()
 	clock := u.core.fleet.At(now)
-	left, hung := a.timeout, i.Hung() && u.core.fleet.Elsewhere(i)
+	hung := i.Hung() && u.core.fleet.Elsewhere(i)
+	switch a.overdue.Load() {
+	case inTime:
+	case late: // when its time ran out, none could follow; that may have changed
+		if !hung || !a.mayFollow(now) || !u.state.budget.Withdraw(now) {
+			return a.attempt.Patience
+		}
+		a.hung = true
+		if a.overdue.CompareAndSwap(late, cut) {
+			a.cancel()
+		}
+		return 0
+	default:
+		return 0
+	}
+	left := a.timeout
 	if i != nil && time.Duration(clock-a.rings) <= tickLate {
 		left -= time.Duration(clock - a.attempt.Picked())
 	}
@@ -131,7 +143,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 		return left
 	}
 	next, denied := int32(late), false
-	if u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down() {
+	if a.mayFollow(now) {
 		if u.state.budget.Withdraw(now) {
 			next = cut
 		} else {
@@ -161,7 +173,16 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 			Service: u.core.service, Method: u.method.name, Instance: i.ID(), Attempt: a.number, Why: event.BudgetEmpty, Cause: errOverdue,
 		})
 	}
+	if next == late {
+		return a.attempt.Patience
+	}
 	return 0
+}
+
+// mayFollow reports whether another attempt could be made now, if it were paid for.
+func (a *unaryAttempt) mayFollow(now time.Time) bool {
+	u := a.call
+	return u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down()
 }
 
 // counted reports whether the service breaker was told of the attempt when its timeout

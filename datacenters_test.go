@@ -135,7 +135,7 @@ func TestNearDatacenterOnlyFails(t *testing.T) {
 	}
 }
 
-// However the near datacenter goes, no idempotent call whose retries are paid for fails,
+// However the near datacenter goes, no idempotent call fails,
 // and the far one serves. When it has been back for 10 s it serves again, and the far one stands by when
 // nobody has needed it for long.
 func TestNearDatacenterGoesAndComesBack(t *testing.T) {
@@ -154,7 +154,7 @@ func TestNearDatacenterGoesAndComesBack(t *testing.T) {
 			t.Run(fmt.Sprintf("%d %s", near, test.name), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					cluster := surecalltest.NewCluster(t, near+3)
-					client, _ := nearAndFar(t, cluster, near, surecall.WithRetryBudget(paid))
+					client, _ := nearAndFar(t, cluster, near)
 					calls := func(every, d time.Duration) (nears, fars int) {
 						n := during(cluster, func() { wantAll(t, load(t, client, getMethod, every, d), test.slow) })
 						return sum(n[:near]), sum(n[near:])

@@ -105,3 +105,22 @@ func TestProbesOfOneIDCutNoCallOfAnother(t *testing.T) {
 		}
 	})
 }
+
+// The near datacenter hangs. Attempts whose own time runs out while the budget is empty are
+// cut all the same when their instance is found to hang: the budget fills again.
+func TestHangOutlastsAnEmptyBudget(t *testing.T) {
+	for _, every := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond} {
+		for range 3 {
+			bubble(t, func(t *testing.T) {
+				cluster := surecalltest.NewCluster(t, 8)
+				client, _ := nearAndFar(t, cluster, 5)
+				load(t, client, getMethod, every, 2*time.Second)
+				for _, i := range cluster.Instances()[:5] {
+					i.Hang()
+				}
+				wantAll(t, load(t, client, getMethod, every, time.Second), 2*time.Second)
+			})
+		}
+	}
+}
+

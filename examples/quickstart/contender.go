@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/surecall/surecall"
-	"github.com/surecall/surecall/examples/internal/plain"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/examples/internal/plain"
 )
 
 // contender is one of the two clients with its load.
