@@ -135,9 +135,9 @@ func TestNearDatacenterOnlyFails(t *testing.T) {
 	}
 }
 
-// However the near datacenter goes, no idempotent call fails,
-// and the far one serves. When it has been back for 10 s it serves again, and the far one stands by when
-// nobody has needed it for long.
+// However the near datacenter goes, no idempotent call fails, and the far one serves. When
+// it has been back for 10 s it serves again, and the far one stands by when nobody has
+// needed it for long.
 func TestNearDatacenterGoesAndComesBack(t *testing.T) {
 	for _, test := range []struct {
 		name     string

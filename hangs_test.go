@@ -123,4 +123,3 @@ func TestHangOutlastsAnEmptyBudget(t *testing.T) {
 		}
 	}
 }
-
