@@ -47,7 +47,7 @@ type call struct {
 // latency is until the answer, of a stream until its first message.
 func (c call) latency() time.Duration { return c.answered - c.due }
 
-// call makes the n-th call.
+// call makes a call for what has the number n. No other call of m may have it.
 func (l *load) call(m method, n int, due time.Time) {
 	c := call{method: m, item: l.base + n, due: due.Sub(l.zero), begun: l.now()}
 	ctx, cancel := context.WithCancel(context.Background())

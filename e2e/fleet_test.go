@@ -77,15 +77,16 @@ func each(t *testing.T, n int, d time.Duration, do func(n int) error) {
 	all.Wait()
 }
 
-// Everybody leaves, and comes back. Calls fail only while nobody is there; they are
-// rejected at once then, and told why.
+// Everybody leaves, and comes back. The last one is needed for as long as it serves: no
+// call fails before its graceful stop begins. Calls fail only while nobody is there; they
+// are rejected at once then, and told why.
 func TestFleetToZeroAndBack(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, setup{noControl: true})
 	const apart = 500 * time.Millisecond
-	last := c.load.now() + 4*apart // when the last one is told to leave
 	each(t, 5, 5*apart, func(n int) error { return c.servers[n].end() })
 	gone := c.load.now()
+	stopping := c.servers[4].logged(t, "lifecycle: graceful stop").Sub(c.zero)
 	time.Sleep(settle)
 	empty := c.load.now()
 	c.restart(t, 0)
@@ -96,13 +97,13 @@ func TestFleetToZeroAndBack(t *testing.T) {
 	time.Sleep(settle)
 	c.stop()
 	seen := c.between(0, always)
-	t.Logf("nobody from %v to %v; surecall: %v", round(gone), round(back), seen)
+	t.Logf("the last one stops at %v; nobody from %v to %v; surecall: %v", round(stopping), round(gone), round(back), seen)
 	c.addUp(t, seen)
 
 	texts, rejected, unexplained, late := map[string]int{}, 0, 0, 0
 	for _, f := range seen.failed {
-		if f.due < last || f.due > back {
-			t.Errorf("%v: due at %v: %v: want no failure while an instance lives", f.method, round(f.due), f.err)
+		if f.ended < stopping || f.due > back {
+			t.Errorf("%v: due at %v, ended at %v: %v: want no failure while an instance serves", f.method, round(f.due), round(f.ended), f.err)
 		}
 		if f.due < gone && status.Code(f.err) == codes.Unavailable {
 			continue // the last one's own answer: it leaves, and has not executed the call

@@ -12,7 +12,11 @@ import (
 )
 
 // Everybody reaches the agent over a link that stalls each connection by 0.2 to 3 s at
-// random and resets one in five: the client its watch, the servers their heart-beats.
+// random and resets one in five: the client its watch, the servers their heart-beats. The
+// link is a proxy and not the kernel's netem: many kernels, those of containers and of CI
+// among them, are built without sch_netem, and a proxy needs no root, resets connections
+// too, and draws the same again from its seed. It loses no packets and knows nothing of TCP's
+// own retransmission; TestBlackHole is what happens when the network swallows everything.
 func TestBadLinkToTheAgent(t *testing.T) {
 	t.Parallel()
 	needBinaries(t)

@@ -21,6 +21,8 @@ const (
 	patience = 5 * time.Second        // the deadline where no instance hangs and no latency is judged, for a machine that stands still a second: the default of surecall
 	slow     = 250 * time.Millisecond // latencies above it are counted
 
+	placeRate = rate * 4 / 10 // of them place an item: see mix
+
 	// loadItems bounds the items that one load places, of those that the servers know.
 	loadItems = counter.Items / 16
 )
@@ -78,6 +80,7 @@ func (l *load) start(t *testing.T, perSecond int) {
 	t.Cleanup(l.stop)
 	l.issuing.Go(func() {
 		draw := rand.New(rand.NewPCG(1, 2))
+		var numbers [methods]int
 		timer := time.NewTimer(0)
 		defer timer.Stop()
 		for n := 0; ; n++ {
@@ -89,7 +92,9 @@ func (l *load) start(t *testing.T, perSecond int) {
 				return
 			case <-timer.C:
 			}
-			l.inFlight.Go(func() { l.call(m, n, due) })
+			number := numbers[m]
+			numbers[m]++
+			l.inFlight.Go(func() { l.call(m, number, due) })
 		}
 	})
 	l.issuing.Go(func() {

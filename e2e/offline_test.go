@@ -19,7 +19,6 @@ func TestOffline(t *testing.T) {
 	)
 	once(t, func(t *testing.T) (miss string) {
 		flags := []string{"-propagation", "200ms"}
-		t.Logf("servers: %v", flags)
 		c := newCluster(t, setup{flags: all(5, flags...), noControl: true})
 		var lasts []time.Duration
 		for n := range repetitions {

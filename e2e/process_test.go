@@ -48,9 +48,13 @@ type spec struct {
 	counter *counter.Counter
 }
 
-// launch starts the process and waits until it is registered.
+// launch starts the process, prints the flags that the scenario adds, and waits until it
+// is registered.
 func (c *cluster) launch(t *testing.T, s spec) *server {
 	t.Helper()
+	if len(s.flags) > 0 {
+		t.Logf("%s: flags %v", s.id, s.flags)
+	}
 	if s.weight == 0 {
 		s.weight = 100
 	}
@@ -125,6 +129,29 @@ func (s *server) ready(out *os.File) error {
 		}
 	}
 	return fmt.Errorf("not registered within %v", startTimeout)
+}
+
+// logged returns when the server first logged the message, by the clock of this machine,
+// rounded down to a millisecond.
+func (s *server) logged(t *testing.T, message string) time.Time {
+	t.Helper()
+	text, err := os.ReadFile(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		stamp, rest, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
+		if !strings.Contains(rest, fmt.Sprintf("msg=%q", message)) {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339Nano, stamp)
+		if err != nil {
+			t.Fatalf("%s logged %q: %v", s.id, line, err)
+		}
+		return at
+	}
+	t.Fatalf("%s never logged %q; its log:\n%s", s.id, message, text)
+	return time.Time{}
 }
 
 // kill ends the process at once, whatever state it is in, and waits for its end.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,9 @@ func TestStartFromSnapshotWhileConsulIsDown(t *testing.T) {
 	v := c.newcomer(t, dir, 1)
 	if v.Failed > 0 {
 		t.Errorf("%d of %d calls failed, the first with %q: want none", v.Failed, v.Issued, v.FirstErr)
+	}
+	if want := service + ": 5 instances from disk, not trusted, "; !strings.HasPrefix(v.Source, want) {
+		t.Errorf("the client says of its source %q: want %q and why", v.Source, want)
 	}
 	if v.First > slow*2 {
 		t.Errorf("the first call took %v: want 250ms for the source to answer, and a call's own time", v.First)

@@ -17,7 +17,7 @@ import (
 
 // The environment of the soak.
 const (
-	soakTime = "E2E_SOAK_TIME" // how long it lasts; default a minute
+	soakTime = "E2E_SOAK_TIME" // how long it lasts; default a minute, at most soakLongest
 	soakSeed = "E2E_SOAK_SEED" // of what happens; default another one each time
 )
 
@@ -28,6 +28,12 @@ const (
 	soakGoroutines = 10               // that there may be more of at the end
 	soakHeap       = 1.5              // times what it was, that the heap may be
 	soakRest       = 10 * time.Second // before it is looked at
+
+	// soakLoads is how many loads' items the soak may place; the load before it has those
+	// that follow.
+	soakLoads = 15
+	// soakLongest is how long they last, less two minutes to recover in.
+	soakLongest = soakLoads*loadItems/placeRate*time.Second - 2*time.Minute
 )
 
 // Servers join, leave, die and stand still, and Consul's agent restarts, at random. No
@@ -37,6 +43,9 @@ func TestSoak(t *testing.T) {
 	lasts, err := time.ParseDuration(cmp.Or(os.Getenv(soakTime), "1m"))
 	if err != nil {
 		t.Fatalf("%s: %v", soakTime, err)
+	}
+	if lasts <= 0 || lasts > soakLongest {
+		t.Fatalf("%s %v: want above 0 and at most %v, for which the servers' counters have room", soakTime, lasts, soakLongest)
 	}
 	seed, err := strconv.ParseUint(cmp.Or(os.Getenv(soakSeed), fmt.Sprint(rand.Uint64())), 10, 64)
 	if err != nil {
@@ -52,7 +61,7 @@ func TestSoak(t *testing.T) {
 	s.zero = time.Now()
 
 	// The first load makes the client what it is while it serves.
-	warm := startLoad(t, caller.conn, s.zero, rate, 15)
+	warm := startLoad(t, caller.conn, s.zero, rate, soakLoads)
 	time.Sleep(settle)
 	warm.stop()
 	s.seenBefore = s.received()
