@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/memory"
@@ -46,20 +47,43 @@ func ExampleLife_Run() {
 	// ended, error <nil>
 }
 
-// Interceptors of one's own go inside, as chained ones.
+// Interceptors of one's own go inside, as chained ones. They see the server's calls to
+// itself too: one when it starts, one per heart-beat.
 func ExampleLife_ServerOptions() {
-	l := lifecycle.New(lifecycle.Config{Service: "orders", Listen: "127.0.0.1:0"})
+	l := lifecycle.New(lifecycle.Config{
+		Service: "orders", Listen: "127.0.0.1:0",
+		Drain:  lifecycle.Drain{Propagation: time.Millisecond, Quiet: time.Millisecond},
+		Logger: slog.New(slog.DiscardHandler),
+	})
 	hello := func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		fmt.Println(info.FullMethod)
 		return handler(ctx, req)
 	}
 	srv := grpc.NewServer(append(l.ServerOptions(), grpc.ChainUnaryInterceptor(hello))...)
-	srv.Stop()
+	orders.RegisterOrdersServer(srv, &handler{})
+
+	ctx := context.Background()
+	if err := l.Start(ctx, srv); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, hangUp := dialLife(l)
+	defer hangUp()
+	_, err := client.Get(ctx, &orders.GetRequest{Id: "1"})
+	fmt.Println("called, error", err)
+	fmt.Println("stopped, error", l.Stop(ctx))
+	// Output:
+	// /grpc.health.v1.Health/Check
+	// /orders.v1.Orders/Get
+	// called, error <nil>
+	// stopped, error <nil>
 }
 
 // A stream that would last for ever ends when its server leaves, and its caller opens
 // it elsewhere.
 func ExampleDraining() {
-	watch := func(stream grpc.ServerStreamingServer[orders.Order], changes <-chan *orders.Order) error {
+	watch := func(stream grpc.ServerStreamingServer[orders.Order]) error {
+		changes := make(chan *orders.Order) // of which there are none here
 		for {
 			select {
 			case o := <-changes:
@@ -73,7 +97,47 @@ func ExampleDraining() {
 			}
 		}
 	}
-	_ = watch
+	l := lifecycle.New(lifecycle.Config{
+		Service: "orders", Listen: "127.0.0.1:0",
+		Drain:  lifecycle.Drain{Propagation: time.Millisecond, Quiet: time.Millisecond},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	srv := grpc.NewServer(l.ServerOptions()...)
+	orders.RegisterOrdersServer(srv, &handler{watch: watch})
+
+	ctx := context.Background()
+	if err := l.Start(ctx, srv); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, hangUp := dialLife(l)
+	defer hangUp()
+	stream, err := client.Watch(ctx, &orders.GetRequest{Id: "1"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = stream.Recv()
+	fmt.Println("watching, error", err)
+	fmt.Println("drained, error", l.Drain(ctx))
+	_, err = stream.Recv()
+	fmt.Println("the stream:", err)
+	fmt.Println("stopped, error", l.Stop(ctx))
+	// Output:
+	// watching, error <nil>
+	// drained, error <nil>
+	// the stream: EOF
+	// stopped, error <nil>
+}
+
+// dialLife returns a plain client of a server.
+func dialLife(l *lifecycle.Life) (client orders.OrdersClient, hangUp func()) {
+	conn, err := grpc.NewClient("passthrough:///"+l.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		fmt.Println(err)
+		return nil, func() {}
+	}
+	return orders.NewOrdersClient(conn), func() { _ = conn.Close() }
 }
 
 // A program with a loop of its own.
