@@ -86,11 +86,19 @@ func (p ReplayPolicy) Validate() error {
 // It returns once each method was called PerMethod times, and fails if the policy is
 // wrong, if the recording holds nothing to replay, if less than MinAnswered of the calls
 // were answered, or if its context ended before; whether that stops the server's start
-// is for the step to say. A recording that was cut off or damaged is replayed up to there, and
-// reported.
+// is for the step to say. A recording that was cut off or damaged is replayed up to
+// there, and reported.
 //
-// The format of a recording, for those who write one by other means, is documented in
-// lifecycle/internal/replay.
+// [Record] writes recordings. They may also be written by other means, in this format,
+// whose numbers are big-endian:
+//
+//	recording = "surecall-replay/1\n"  record*  end
+//	record    = size(4)  checksum(4)  body     size of the body in bytes, its CRC-32C
+//	body      = length(2)  method  message     length of the method in bytes
+//	end       = 0(4)  count(4)                 count of the records before it
+//
+// A method is a full one, "/orders.v1.Orders/Get", of at most 1,024 bytes; a message is
+// a request as it is on the wire, not compressed, of at most 4 MiB.
 //
 // r is read to its end once, so that the step can run once. A reader that may block
 // holds the step up, whatever its timeout; see [ReplayFrom].
