@@ -59,7 +59,7 @@
 //	(d) propagation: serve as before                                   2 s     Propagation
 //	(e) adaptive wait: none in flight, and none new for 500 ms        10 s     Wait, Quiet
 //	    shut the extra servers down                                    2 s     Extra
-//	(f) GOAWAY; refuse calls that know the mark; end health Watches      –     –
+//	(f) GOAWAY; together with it, refuse and end Watches: see below      –     –
 //	(g) graceful stop, then calls are cut off                          3 s     Stop
 //	(h) hooks, in order                                                3 s     Hooks
 //	    answer who waits at the admin endpoint                       0.5 s     –
@@ -72,9 +72,10 @@
 // [Draining] tells its handler to end. So does a caller that hears of nothing (no health,
 // no registry, no mark) and goes on calling: GOAWAY is what moves it.
 //
-// In (f) only callers are refused that name their attempts and so believe the answer
-// "not executed", as clients of surecall do; any other call is served until its
-// connection ends. Drain.RefuseAtOnce refuses them from (a) on.
+// In (f), while gRPC sends GOAWAY over each connection, Watches of the health service are
+// ended and calls are refused, on whichever connection, of callers that name their
+// attempts and so believe the answer "not executed", as clients of surecall do; any other
+// call is served until its connection ends. Drain.RefuseAtOnce refuses from (a) on.
 //
 // After (g) handlers that ignore their context still run. Run waits for them, without a
 // bound: a process that must end ends by SIGKILL, or by a third SIGTERM.

@@ -54,8 +54,10 @@ func (l *Life) Drain(ctx context.Context) error {
 }
 
 // Online takes back what Drain did: SERVING is pushed, responses are no longer marked,
-// and the server is registered again, all under the same incarnation. It returns after
-// the first try to register; the end of ctx ends only the waiting. Once Stop was called, or a signal came, it is too late.
+// and the server is registered again, all under the same incarnation. A removal that is
+// under way is waited for; then Online returns when the first try of each registration
+// has ended, well or not, or after 3 s. The end of ctx ends only the waiting. Once Stop
+// was called, or a signal came, it is too late.
 func (l *Life) Online(ctx context.Context) error {
 	l.mu.Lock()
 	switch {

@@ -14,9 +14,10 @@ import (
 )
 
 // Start opens the listener, serves srv and the extra servers, warms up, goes online and
-// registers. It returns when the first try to register has ended, well or not, or after
-// 3 s; what has not succeeded goes on in the background. An error means that nothing is registered and
-// nothing runs any more. The end of ctx ends the start, not the server.
+// registers. It returns when the first try of each registration has ended, well or not,
+// or 3 s after the first began; what has not succeeded goes on in the background. An
+// error means that nothing is registered and nothing runs any more. The end of ctx ends
+// the start, not the server.
 //
 // Start calls srv.Serve. All services must have been registered on srv before, and
 // nobody else may serve or stop it.
