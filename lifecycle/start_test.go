@@ -211,6 +211,7 @@ func TestRegistryHangsAtStart(t *testing.T) {
 	hangs := &hangingRegistrar{}
 	inBubble(t, func(r *rig, c *lifecycle.Config) {
 		hangs.release = make(chan struct{}) // of the bubble
+		time.AfterFunc(time.Minute, func() { close(hangs.release) })
 		c.Registrars = []discovery.Registrar{hangs, hangs, r.registry}
 	}, func(t *testing.T, r *rig) {
 		began := time.Now()
@@ -227,7 +228,7 @@ func TestRegistryHangsAtStart(t *testing.T) {
 		if err := r.life.Online(t.Context()); err != nil || time.Since(began) != 3*time.Second {
 			t.Errorf("online: error %v after %v, want 3 s", err, time.Since(began))
 		}
-		close(hangs.release)
+		<-hangs.release
 	})
 }
 

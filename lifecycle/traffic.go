@@ -95,7 +95,9 @@ func (t *traffic) settle(ctx context.Context, quiet time.Duration) error {
 }
 
 // apart reports whether a method is the infrastructure's: its calls are neither counted
-// nor refused, and those that last are ended when gRPC stops.
+// nor refused, and the contexts of its streams end when gRPC stops. That ends a Watch of
+// health; a stream of reflection, which waits for its caller instead, lasts until it is
+// cut off.
 func apart(method string) bool {
 	rest, ok := strings.CutPrefix(method, "/grpc.")
 	return ok && (strings.HasPrefix(rest, "health.v1.") || strings.HasPrefix(rest, "reflection.") || strings.HasPrefix(rest, "channelz."))
