@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,6 +37,13 @@ func (p *prober) Invoke(ctx context.Context, _ string, _, _ any, _ ...grpc.CallO
 	return ctx.Err()
 }
 
+// count returns how many probes are under way, and how many were at most.
+func (p *prober) count() (now, most int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.underWay, p.most
+}
+
 // probed returns a rig of n instances whose probes go to p, and what ends it.
 func probed(n int, p *prober) (r *rig, end func()) {
 	r = newRig(Config{})
@@ -58,13 +66,13 @@ func TestProbesTakeTurns(t *testing.T) {
 			r.fleet.probe(i, probeTimeout)
 		}
 		synctest.Wait()
-		if p.underWay != maxProbes {
-			t.Errorf("%d probes of 200 suspects are under way: want %d", p.underWay, maxProbes)
+		if now, _ := p.count(); now != maxProbes {
+			t.Errorf("%d probes of 200 suspects are under way: want %d", now, maxProbes)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if p.most != 64 {
-			t.Errorf("%d probes were under way at once: want 64", p.most)
+		if _, most := p.count(); most != 64 {
+			t.Errorf("%d probes were under way at once: want 64", most)
 		}
 		for _, i := range *r.fleet.members.Load() {
 			if !i.has(hung) {
@@ -86,17 +94,20 @@ func TestAnsweredProbeExcuses(t *testing.T) {
 		began := time.Now()
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
+		p.mu.Lock()
+		sent := slices.Clone(p.sent)
+		p.mu.Unlock()
 		if i.has(suspected | hung) {
 			t.Errorf("%s answers probes, and is held to hang", i.id)
 		}
-		if len(p.sent) != 3 {
-			t.Fatalf("%d probes in 3 s of one waiting call: want 3, a second apart", len(p.sent))
+		if len(sent) != 3 {
+			t.Fatalf("%d probes in 3 s of one waiting call: want 3, a second apart", len(sent))
 		}
-		if waited := p.sent[0].Sub(began); waited > 100*time.Millisecond {
+		if waited := sent[0].Sub(began); waited > 100*time.Millisecond {
 			t.Errorf("the first probe came after %v: want the call's patience, %v", waited, minPatience)
 		}
-		for n := range p.sent[1:] {
-			if gap := p.sent[n+1].Sub(p.sent[n]); gap < time.Second || gap > 1100*time.Millisecond {
+		for n := range sent[1:] {
+			if gap := sent[n+1].Sub(sent[n]); gap < time.Second || gap > 1100*time.Millisecond {
 				t.Errorf("probe %d came %v after one that was answered: want a second", n+1, gap)
 			}
 		}
