@@ -56,7 +56,7 @@ func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding
 	begun := time.Now()
 	for wait := reprobeFirst; ; wait = min(2*wait, reprobeMax) {
 		sent := f.now()
-		answered := f.answers(ctx, conn, timeout)
+		answered, silent := f.ask(ctx, conn, timeout)
 		if ctx.Err() != nil {
 			return
 		}
@@ -67,7 +67,9 @@ func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding
 			f.alive(i, f.now(), "it answers")
 			return
 		}
-		f.hangs(i)
+		if silent {
+			f.hangs(i)
+		}
 		if sever := f.config.Load().Sever; sever != nil && time.Since(begun) >= giveUp && !f.waitedOn(conn.Address) {
 			sever(conn.Address)
 		}
@@ -113,21 +115,21 @@ func (f *Fleet) hangs(i *Instance) {
 	}
 }
 
-// answers makes one probe, when it is its turn. Any answer will do, one that knows no
-// health checks too: what matters is that there is somebody. An error of gRPC's own, for
-// a connection that is going, is none.
-func (f *Fleet) answers(ctx context.Context, conn *sharding.Connection, timeout time.Duration) bool {
+// ask makes one probe, when it is its turn. Any answer will do, one that knows no health
+// checks too: what matters is that there is somebody. An error of gRPC's own, for a
+// connection that is going, is neither an answer nor silence.
+func (f *Fleet) ask(ctx context.Context, conn *sharding.Connection, timeout time.Duration) (answered, silent bool) {
 	for f.probes.Add(1) > maxProbes {
 		f.probes.Add(-1)
 		if !f.pause(ctx, probeTurn) {
-			return false
+			return false, false
 		}
 	}
 	defer f.probes.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		if outwait(ctx, timeout) {
+		if silent = outwait(ctx, timeout); silent {
 			cancel()
 		}
 	})
@@ -137,7 +139,7 @@ func (f *Fleet) answers(ctx context.Context, conn *sharding.Connection, timeout 
 		grpc.Header(&header), grpc.Trailer(&trailer))
 	cancel()
 	waiting.Wait()
-	return err == nil || len(header)+len(trailer) > 0
+	return err == nil || len(header)+len(trailer) > 0, silent
 }
 
 // outwait waits for d of this process's own time, and returns false if ctx ends before.
@@ -181,10 +183,10 @@ func (f *Fleet) probeIdle(ctx context.Context, i *Instance, conn *sharding.Conne
 			continue
 		}
 		timer.Reset(d)
-		if i.probing.Load() || f.answers(ctx, conn, probeTimeout) {
+		if i.probing.Load() {
 			continue
 		}
-		if ctx.Err() == nil {
+		if answered, silent := f.ask(ctx, conn, probeTimeout); silent && !answered && ctx.Err() == nil {
 			f.hangs(i)
 			f.probe(i, reprobe)
 		}
