@@ -88,12 +88,7 @@ func (w *healthWatch) run(ctx context.Context) {
 		if status.Code(err) == codes.Unimplemented {
 			return
 		}
-		wait := min(rewatchFirst<<min(w.failures-1, 10), rewatchMax)
-		timer := time.NewTimer(wait/2 + time.Duration(w.fleet.chance()*float64(wait/2)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !w.fleet.pause(ctx, min(rewatchFirst<<min(w.failures-1, 10), rewatchMax)) {
 			return
 		}
 	}

@@ -80,8 +80,8 @@ func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding
 	}
 }
 
-// pause waits for between half of d and d, so that probes spread out, and returns false
-// if ctx ends before.
+// pause waits for between half of d and d, so that clients and instances spread out, and
+// returns false if ctx ends before.
 func (f *Fleet) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d/2 + time.Duration(f.chance()*float64(d/2)))
 	defer timer.Stop()
