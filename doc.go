@@ -67,7 +67,8 @@
 //	                  100 ms to half of what is left; 200 ms until      tails, above 6 hangs show
 //	                  20 answers are known
 //	attempts          3: what was never executed; for idempotent        Envoy, Finagle
-//	                  methods UNAVAILABLE and timed out, too
+//	                  methods UNAVAILABLE and timed out, too; those
+//	                  cut off for a hang do not count
 //	wait between      none at first, then up to 25 ms ×2 … 1 s, full    Envoy, Linkerd
 //	                  jitter; a server's pushback wins
 //	budget            20 % of calls + 10 retries per second             Finagle, Linkerd

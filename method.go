@@ -26,7 +26,8 @@ const maxMethods = 4096
 // default.
 //
 // An attempt is cut only if another follows: if attempts, deadline and budget allow
-// one. Else it goes on for as long as the call may.
+// one. Else it goes on for as long as the call may, or until its instance is found to
+// hang and another can be paid for.
 type AttemptTimeout struct {
 	Multiple float64       // default 4 (measured: below 3 healthy tails are cut, above 6 hangs show)
 	Min      time.Duration // default 100 ms

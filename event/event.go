@@ -114,8 +114,8 @@ const (
 	ServerPushback Denial = "server said no" // the server asked not to be retried
 )
 
-// RetryDenied: an attempt failed in a way that a retry might have mended, and no
-// other follows.
+// RetryDenied: an attempt failed in a way that a retry might have mended, and no other
+// follows; or it is overdue and goes on, because none could be paid for.
 type RetryDenied struct {
 	Service  string
 	Method   string

@@ -13,7 +13,9 @@ import (
 // is each zero field.
 type Policy struct {
 	// MaxAttempts is how many attempts a call makes at most, the first included; 1
-	// means no retry. Default 3 (resilience4j, Kitex).
+	// means no retry. Attempts of idempotent methods that are cut off because their
+	// instance hangs are not counted, unless it is 1: the budget and the deadline bound
+	// them. Default 3 (resilience4j, Kitex).
 	MaxAttempts int
 
 	// BaseDelay bounds the first delay: see Delay. Default 25ms (Envoy).
