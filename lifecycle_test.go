@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,7 @@ type site struct {
 	mu       sync.Mutex
 	open     map[string]*pipe.Listener
 	lives    int
+	placed   atomic.Int64 // executions of Place, on all of them
 }
 
 func newSite(t *testing.T) *site {
@@ -40,19 +42,29 @@ func newSite(t *testing.T) *site {
 type server struct {
 	*lifecycle.Life
 	orders.UnimplementedOrdersServer
+	site    *site
 	address string
 	takes   time.Duration // to answer
 	mu      sync.Mutex
 	calls   int
 }
 
-// start brings one more server online. Its calls take as long as given.
+// start brings one more server online, at an address of its own. Its calls take as long
+// as given.
 func (s *site) start(takes time.Duration, drain lifecycle.Drain) *server {
 	s.t.Helper()
 	s.mu.Lock()
 	s.lives++
-	srv := &server{address: fmt.Sprintf("10.0.0.%d:80", s.lives), takes: takes}
+	address := fmt.Sprintf("10.0.0.%d:80", s.lives)
+	s.mu.Unlock()
+	return s.startAt(address, takes, drain)
+}
+
+func (s *site) startAt(address string, takes time.Duration, drain lifecycle.Drain) *server {
+	s.t.Helper()
+	srv := &server{site: s, address: address, takes: takes}
 	lis := pipe.Listen()
+	s.mu.Lock()
 	s.open[srv.address] = lis
 	s.mu.Unlock()
 	srv.Life = lifecycle.New(lifecycle.Config{
@@ -114,6 +126,7 @@ func (s *server) Get(context.Context, *orders.GetRequest) (*orders.Order, error)
 }
 
 func (s *server) Place(context.Context, *orders.PlaceRequest) (*orders.Order, error) {
+	s.site.placed.Add(1)
 	s.call()
 	return &orders.Order{ServedBy: s.address}, nil
 }
@@ -128,6 +141,75 @@ func (s *server) Watch(_ *orders.GetRequest, stream grpc.ServerStreamingServer[o
 		case <-time.After(100 * time.Millisecond):
 		case <-stream.Context().Done():
 			return stream.Context().Err()
+		}
+	}
+}
+
+// A rolling restart under load, with new addresses and with the same ones: no call fails,
+// idempotent or not, and none is executed twice.
+func TestRollingRestart(t *testing.T) {
+	for name, drain := range map[string]lifecycle.Drain{
+		"default":        {},
+		"refuse at once": {RefuseAtOnce: true},
+		"hasty":          {Propagation: 1, Quiet: 1, Wait: 1}, // what still comes is refused, and goes elsewhere
+	} {
+		for _, same := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, same addresses %v", name, same), func(t *testing.T) {
+				bubble(t, func(t *testing.T) { rollingRestart(t, drain, same) })
+			})
+		}
+	}
+}
+
+func rollingRestart(t *testing.T, drain lifecycle.Drain, same bool) {
+	const takes = 5 * time.Millisecond
+	s := newSite(t)
+	var running []*server
+	for range 3 {
+		running = append(running, s.start(takes, drain))
+	}
+	client := s.client()
+	ctx, cancel := context.WithCancel(t.Context())
+	var issued, placed, failed atomic.Int64
+	var load sync.WaitGroup
+	for n := range 6 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				method := getMethod
+				if n%2 == 1 {
+					method = placeMethod
+					placed.Add(1)
+				}
+				_, err := unary(t.Context(), client, method)
+				issued.Add(1)
+				if err != nil {
+					failed.Add(1)
+					t.Logf("after %d calls: %v", issued.Load(), err)
+				}
+				time.Sleep(30 * time.Millisecond)
+			}
+		})
+	}
+	time.Sleep(time.Second)
+	for n, old := range running {
+		if err := old.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if same {
+			running[n] = s.startAt(old.address, takes, drain)
+		} else {
+			running[n] = s.start(takes, drain)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	cancel()
+	load.Wait()
+	if failed.Load() > 0 || s.placed.Load() != placed.Load() || issued.Load() < 300 {
+		t.Errorf("of %d calls %d failed; %d placed, %d executed", issued.Load(), failed.Load(), placed.Load(), s.placed.Load())
+	}
+	for _, srv := range running {
+		if err := srv.Stop(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
 }
