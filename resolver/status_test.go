@@ -74,8 +74,11 @@ func TestStatus(t *testing.T) {
 		registry.Fail(errors.New("token=abc refused"))
 		saw("orders: 0 instances, not trusted, answered 5m0s ago: discovery/memory: token=*** refused")
 		registry.Recover()
+		source.answer()
+		saw("orders: 0 instances, trusted, answered 0s ago")
+		time.Sleep(time.Minute)
 		end()
-		saw("orders: 0 instances, not trusted, answered 5m0s ago: it is no longer asked: the client is idle or closed")
+		saw("orders: 0 instances, not trusted, answered 1m0s ago: it is no longer asked: the client is idle or closed")
 	})
 }
 
