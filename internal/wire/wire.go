@@ -11,6 +11,12 @@ const (
 	// Attempt is the attempt's number within its call, sent when an attempt before it may
 	// have been executed: calls that its handler makes are not retried on top of it.
 	Attempt = "surecall-attempt"
+	// CallID is the same in all attempts of a call, sent where the method's policy says so:
+	// a server that keeps what it answered can tell a repeat from a new call.
+	CallID = "surecall-call-id"
+	// Priority is how much the call matters while there is not room for all: the name of a
+	// limit.Priority. Absent: normal.
+	Priority = "surecall-priority"
 	// Replay marks a request that a server replays to warm itself up.
 	Replay = "surecall-replay"
 )

@@ -1,0 +1,2 @@
+// Package limit bounds how many calls are under way and how many are begun.
+package limit
