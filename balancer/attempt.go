@@ -29,6 +29,7 @@ type Attempt struct {
 	Stream       bool     // never a trial; its length is no latency
 	WaitForReady bool     // waits rather than being refused
 	Rotate       bool     // the service breaker's trial: whose turn it is, eligible or not
+	Route        *Route   // where the caller wants it to go; nil: anywhere
 	// Patience is how long the attempt may wait with nothing received from its instance
 	// before that one is suspected. 0: for ever.
 	Patience time.Duration
@@ -52,6 +53,12 @@ type Attempt struct {
 
 	picked atomic.Int64             // when, on the fleet's clock
 	on     atomic.Pointer[Instance] // where it is in flight
+}
+
+// Route is where the caller wants a call to go.
+type Route struct {
+	Instance string // the ID of the only one that may serve it; empty: any
+	Key      string // calls with the same key go to the same instance while they can; empty: any
 }
 
 // replaced is an instance that an earlier pick of the same attempt chose.

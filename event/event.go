@@ -114,6 +114,15 @@ const (
 	ServerPushback Denial = "server said no" // the server asked not to be retried
 )
 
+// AttemptHedged: an attempt takes long, and another was sent beside it.
+type AttemptHedged struct {
+	Service  string
+	Method   string
+	Instance string        // of the attempt that takes long; empty if none was picked yet
+	Attempt  int           // the new attempt, from 2
+	After    time.Duration // since the call's first attempt began
+}
+
 // RetryDenied: an attempt failed in a way that a retry might have mended, and no other
 // follows; or it is overdue and goes on, because none could be paid for.
 type RetryDenied struct {
@@ -132,11 +141,76 @@ type CallRejected struct {
 	Err     error // the *surecall.Rejection
 }
 
+// CallServedSecondBest: a call was answered, but not by an instance of its service.
+type CallServedSecondBest struct {
+	Service string
+	Method  string
+	By      SecondBest
+	Age     time.Duration // of an answer from a cache
+	Cause   error         // what the instances' answer was; nil: they were not asked
+}
+
+// SecondBest is who answered a call in place of an instance of its service.
+type SecondBest string
+
+// The second best.
+const (
+	FreshCache SecondBest = "fresh cache" // an answer young enough not to ask again
+	StaleCache SecondBest = "stale cache" // an older one, after all else failed
+	Alternate  SecondBest = "alternate"   // another service or datacenter
+	Fallback   SecondBest = "fallback"    // the caller's own function
+)
+
+// NotificationDropped: a one-way notification was not sent, or not answered with success.
+type NotificationDropped struct {
+	Service string
+	Method  string
+	Err     error
+}
+
+// LimitNear: 80 % of a limit of concurrency are in use. It is told once, until use has
+// fallen well below that.
+type LimitNear struct {
+	Service  string
+	Scope    string // "client", "streams", the pattern of ForMethod, or an instance's ID
+	InFlight int
+	Limit    int
+}
+
+// InstanceYields: an instance said that it has too much to do, and gets a smaller share
+// of the calls.
+type InstanceYields struct {
+	Service  string
+	Instance string
+	Share    float64       // of what it would get, 0 to 1
+	For      time.Duration // it gets none at all for that long: it asked for it
+}
+
 // ServiceBreakerChanged: the breaker of the whole service opened or closed.
 type ServiceBreakerChanged struct {
 	Service string
 	Open    bool
+	DryRun  bool // it only would have
 	Why     string
+}
+
+// MethodBreakerChanged: the breaker of a method opened, closed or lets trials through.
+type MethodBreakerChanged struct {
+	Service  string
+	Method   string
+	From, To string // "closed", "open", "half-open"
+	DryRun   bool   // it only would have
+	Why      string
+}
+
+// InstanceWouldChange: the instance's breaker, which runs dry, would have ejected the
+// instance or taken it back.
+type InstanceWouldChange struct {
+	Service  string
+	Instance string
+	Address  string
+	From, To string // "closed", "open", "half-open"
+	Why      string
 }
 
 // PriorityChanged: calls go to instances of another priority. 0 is the first choice.
@@ -205,8 +279,15 @@ func (InstanceChanged) event()       {}
 func (HealthUnknown) event()         {}
 func (InstanceProblem) event()       {}
 func (AttemptRetried) event()        {}
+func (AttemptHedged) event()         {}
 func (RetryDenied) event()           {}
 func (CallRejected) event()          {}
+func (CallServedSecondBest) event()  {}
+func (NotificationDropped) event()   {}
+func (LimitNear) event()             {}
+func (InstanceYields) event()        {}
+func (MethodBreakerChanged) event()  {}
+func (InstanceWouldChange) event()   {}
 func (ServiceBreakerChanged) event() {}
 func (PriorityChanged) event()       {}
 func (SourceDegraded) event()        {}

@@ -90,6 +90,14 @@ func (l *line) free(key, text string) *line {
 	return l.add(slog.Any(key, masked(text)))
 }
 
+// dry marks what was decided, and not done.
+func (l *line) dry(run bool) *line {
+	if !run {
+		return l
+	}
+	return l.add(slog.Bool("dry_run", true))
+}
+
 func (l *line) num(key string, value int) *line { return l.add(slog.Int(key, value)) }
 
 func (l *line) err(key string, err error) *line {
@@ -125,6 +133,9 @@ func describe(e Event) *line {
 		return newLine(slog.LevelInfo, "attempt_retried", "attempt failed, another follows", e.Service).
 			str("method", e.Method).str("instance", e.Instance).num("attempt", e.Attempt).
 			err("cause", e.Cause).add(slog.Duration("wait", e.Wait))
+	case AttemptHedged:
+		return newLine(slog.LevelDebug, "attempt_hedged", "attempt takes long, another was sent beside it", e.Service).
+			str("method", e.Method).str("instance", e.Instance).num("attempt", e.Attempt).add(slog.Duration("after", e.After))
 	case RetryDenied:
 		return newLine(slog.LevelWarn, "retry_denied", "attempt failed and is not retried", e.Service).
 			str("method", e.Method).str("instance", e.Instance).num("attempt", e.Attempt).
@@ -132,12 +143,34 @@ func describe(e Event) *line {
 	case CallRejected:
 		return newLine(slog.LevelWarn, "call_rejected", "call rejected", e.Service).
 			str("method", e.Method).err("error", e.Err)
+	case CallServedSecondBest:
+		level := slog.LevelWarn
+		if e.Cause == nil {
+			level = slog.LevelDebug
+		}
+		return newLine(level, "call_served_second_best", "call answered by "+string(e.By), e.Service).
+			str("method", e.Method).str("by", string(e.By)).add(slog.Duration("age", e.Age)).err("cause", e.Cause)
+	case NotificationDropped:
+		return newLine(slog.LevelWarn, "notification_dropped", "notification was not delivered", e.Service).
+			str("method", e.Method).err("error", e.Err)
+	case LimitNear:
+		return newLine(slog.LevelWarn, "limit_near", "limit of concurrency is near", e.Service).
+			str("scope", e.Scope).num("in_flight", e.InFlight).num("limit", e.Limit)
+	case InstanceYields:
+		return newLine(slog.LevelInfo, "instance_yields", "instance has too much to do", e.Service).
+			str("instance", e.Instance).add(slog.Float64("share", e.Share)).add(slog.Duration("for", e.For))
 	case ServiceBreakerChanged:
 		level, text := slog.LevelInfo, "service breaker closed"
 		if e.Open {
 			level, text = slog.LevelError, "service breaker opened"
 		}
-		return newLine(level, "service_breaker_changed", text, e.Service).free("why", e.Why)
+		return newLine(level, "service_breaker_changed", text, e.Service).dry(e.DryRun).free("why", e.Why)
+	case MethodBreakerChanged:
+		return newLine(slog.LevelWarn, "method_breaker_changed", "method breaker is "+e.To, e.Service).
+			str("method", e.Method).str("from", e.From).str("to", e.To).dry(e.DryRun).free("why", e.Why)
+	case InstanceWouldChange:
+		return newLine(slog.LevelInfo, "instance_would_change", "instance's breaker would be "+e.To, e.Service).
+			str("instance", e.Instance).str("address", e.Address).str("from", e.From).str("to", e.To).free("why", e.Why)
 	case SourceDegraded:
 		level := slog.LevelWarn
 		if e.Known == 0 {

@@ -56,7 +56,14 @@ var all = []event.Event{
 	event.AttemptRetried{Service: "orders", Method: "/o.O/G", Instance: "a", Attempt: 1, Cause: errors.New("c"), Wait: time.Second},
 	event.RetryDenied{Service: "orders", Method: "/o.O/G", Instance: "a", Attempt: 1, Why: event.BudgetEmpty, Cause: errors.New("c")},
 	event.CallRejected{Service: "orders", Method: "/o.O/G", Err: errors.New("e")},
-	event.ServiceBreakerChanged{Service: "orders", Open: true, Why: "w"},
+	event.AttemptHedged{Service: "orders", Method: "/o.O/G", Instance: "a", Attempt: 2, After: time.Second},
+	event.CallServedSecondBest{Service: "orders", Method: "/o.O/G", By: event.StaleCache, Age: time.Second, Cause: errors.New("c")},
+	event.NotificationDropped{Service: "orders", Method: "/o.O/G", Err: errors.New("e")},
+	event.LimitNear{Service: "orders", Scope: "client", InFlight: 80, Limit: 100},
+	event.InstanceYields{Service: "orders", Instance: "a", Share: 0.5, For: time.Second},
+	event.ServiceBreakerChanged{Service: "orders", Open: true, DryRun: true, Why: "w"},
+	event.MethodBreakerChanged{Service: "orders", Method: "/o.O/G", From: "closed", To: "open", DryRun: true, Why: "w"},
+	event.InstanceWouldChange{Service: "orders", Instance: "a", Address: "h:1", From: "closed", To: "open", Why: "w"},
 	event.PriorityChanged{Service: "orders", From: 3, To: 7, Why: "w"},
 	event.SourceDegraded{Service: "orders", Datacenter: "eu", Err: errors.New("e"), Known: 2},
 	event.SourceRecovered{Service: "orders", Datacenter: "eu", After: time.Second},
@@ -78,7 +85,7 @@ func TestSlogKnowsEachEvent(t *testing.T) {
 	}
 	for _, e := range all {
 		var out bytes.Buffer
-		event.Slog(slog.New(slog.NewTextHandler(&out, nil)))(e)
+		event.Slog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))(e)
 		name := reflect.TypeOf(e).Name()
 		if !strings.Contains(out.String(), " event="+snake(name)+" ") || !strings.Contains(out.String(), " service=orders ") {
 			t.Errorf("%s is logged as %q", name, out.String())

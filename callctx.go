@@ -1,0 +1,40 @@
+package surecall
+
+import (
+	"context"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/surecall/surecall/balancer"
+	"github.com/surecall/surecall/internal/wire"
+	"github.com/surecall/surecall/limit"
+)
+
+// WithPriority returns a context whose calls have priority p: what is sheddable goes
+// first under every limit, what is critical goes last. It is sent along: calls that a
+// handler of a lifecycle server makes inherit it with its context.
+func WithPriority(ctx context.Context, p limit.Priority) context.Context {
+	return metadata.AppendToOutgoingContext(limit.NewContext(ctx, p), wire.Priority, p.String())
+}
+
+// Pin returns a context whose calls go to one instance and to no other, eligible or
+// not. While it has no connection they are rejected with [ErrNoInstance]. Retries go to
+// the same instance. See [Client.Instances] for IDs.
+func Pin(ctx context.Context, instanceID string) context.Context {
+	return context.WithValue(ctx, routeKey{}, &balancer.Route{Instance: instanceID})
+}
+
+// Sticky returns a context whose calls go to the instance that key stands for, for as
+// long as it is eligible; the set of instances may change without moving other keys.
+// Retries go elsewhere.
+func Sticky(ctx context.Context, key string) context.Context {
+	return context.WithValue(ctx, routeKey{}, &balancer.Route{Key: key})
+}
+
+type routeKey struct{}
+
+// routeOf returns where the caller wants the call to go; nil: anywhere.
+func routeOf(ctx context.Context) *balancer.Route {
+	r, _ := ctx.Value(routeKey{}).(*balancer.Route)
+	return r
+}

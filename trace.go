@@ -1,0 +1,49 @@
+package surecall
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+)
+
+// CallTrace is what happened to one call: see [Trace].
+type CallTrace struct {
+	Method string // the full method
+	Began  time.Time
+	Took   time.Duration
+	// Waited is how long the call waited for a rate limit, before its first attempt.
+	Waited   time.Duration
+	Attempts []AttemptTrace // in the order in which they began
+	// SecondBest is who answered in place of an instance; empty: an instance did.
+	SecondBest event.SecondBest
+	Age        time.Duration // of an answer from a cache
+	Err        error         // what the caller got; nil: a reply
+}
+
+// AttemptTrace is one attempt of a call.
+type AttemptTrace struct {
+	Number    int    // from 1
+	Instance  string // ID; empty: none was picked
+	Address   string
+	Hedge     bool          // sent beside an attempt that took long
+	Began     time.Duration // since the call began
+	Queued    time.Duration // of that, how long it waited for a slot, in a queue of ours
+	Took      time.Duration // from the pick to the end
+	Executed  bool          // the instance may have executed it
+	Verdict   breaker.Verdict
+	Err       error // nil: it brought the reply
+	Abandoned bool  // it was cut off: another attempt answered first, or its time was over
+}
+
+// Trace has t filled in when the call ends: the attempts, where they went, how long they
+// waited, what they brought. A stream's call ends when its last message has been
+// received. t must not be read before, and belongs to one call.
+func Trace(t *CallTrace) grpc.CallOption { return traceOption{trace: t} }
+
+type traceOption struct {
+	grpc.EmptyCallOption
+	trace *CallTrace
+}
