@@ -1,43 +1,40 @@
 package surecalltest
 
 import (
-	"context"
-	"fmt"
-	"net"
-	"strings"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
-
 	"github.com/surecall/surecall/discovery"
-	"github.com/surecall/surecall/internal/pipe"
+	"github.com/surecall/surecall/lifecycle"
 )
 
-// Instance is one server of a cluster. Its methods may be called at any time.
+// Instance is one server of a cluster. Its methods may be called at any time, from any
+// goroutine.
 type Instance struct {
 	cluster *Cluster
+	number  int // in the cluster, from 1
 	id      string
-	calls   atomic.Int64
+	drain   *lifecycle.Drain // nil: a plain server
+	process gate             // shut by Hang
+	network gate             // shut by BlackHole
 	dials   atomic.Int64
 
 	mu         sync.Mutex
 	listed     discovery.Instance
 	isListed   bool
-	listener   *pipe.Listener // nil: not running
-	server     *grpc.Server
-	served     chan struct{}
-	health     *health.Server
+	life       *life // nil: not running
+	lives      int
+	ending     map[*life]struct{} // those that stop or leave
 	notServing bool
-	hang       chan struct{} // closed by Resume; nil: does not hang
-	delay      time.Duration
+	queue      *queue
+	delay      func(method string, call int64) time.Duration
 	fail       func(method string, call int64) error
+	lose       float64 // share
+	killAfter  int     // executions from now; 0: does not
+	counts     counts
 }
 
 // ID is the ID that the instance is registered under.
@@ -50,47 +47,85 @@ func (i *Instance) Address() string {
 	return i.listed.Address
 }
 
-// Calls is how many calls have reached the instance, failing ones included. Health checks
-// are not counted.
-func (i *Instance) Calls() int { return int(i.calls.Load()) }
-
-// Dials is how many connections to it have been made.
-func (i *Instance) Dials() int { return int(i.dials.Load()) }
-
-// Start runs the server, if it does not run.
+// Start runs the server, if it does not run. It does not list it.
 func (i *Instance) Start() {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.server != nil {
+	if i.life != nil {
+		i.mu.Unlock()
 		return
 	}
-	i.listener, i.served = pipe.Listen(), make(chan struct{})
-	i.server = grpc.NewServer(grpc.UnaryInterceptor(i.unary), grpc.StreamInterceptor(i.stream))
-	i.cluster.register(i.server, i)
-	if i.health = health.NewServer(); i.notServing {
-		i.health.Shutdown()
+	i.lives++
+	l := i.newLife()
+	if i.life = l; i.notServing {
+		l.health.Shutdown()
 	}
-	healthpb.RegisterHealthServer(i.server, i.health)
-	go func(s *grpc.Server, l net.Listener, done chan struct{}) {
-		defer close(done)
-		_ = s.Serve(stoppable{l, i})
-	}(i.server, i.listener, i.served)
+	if i.drain != nil {
+		i.isLifecycle(i.lives)
+	}
+	i.mu.Unlock()
+	l.serve()
+	if i.drain != nil {
+		i.cluster.publish()
+	}
 }
 
-// Kill ends the server and all its connections at once. It stays listed.
-func (i *Instance) Kill() { i.end((*grpc.Server).Stop) }
+// Kill ends the server and all its connections at once, also while it stops or leaves. It
+// stays listed. In a BlackHole its callers learn of it only when that ends, as they do of
+// a machine without power.
+func (i *Instance) Kill() {
+	for _, l := range i.detach() {
+		l.kill()
+	}
+}
 
-// Stop ends the server gracefully, after the calls in flight. It stays listed.
-func (i *Instance) Stop() { i.end((*grpc.Server).GracefulStop) }
-
-func (i *Instance) end(how func(*grpc.Server)) {
+// detach makes the instance refuse connections, and returns the lives to be killed.
+func (i *Instance) detach() []*life {
 	i.mu.Lock()
-	server, served := i.server, i.served
-	i.server, i.listener = nil, nil
+	defer i.mu.Unlock()
+	if i.life != nil {
+		i.ending[i.life] = struct{}{}
+		i.life = nil
+	}
+	lives := slices.Collect(maps.Keys(i.ending))
+	clear(i.ending)
+	return lives
+}
+
+// Stop ends the server gracefully: its connections get a GOAWAY, and it returns when the
+// calls in flight have ended. It stays listed.
+func (i *Instance) Stop() { i.stop(func(*life) {}) }
+
+// Leave ends the server as one that was told to: it is delisted, its health service says
+// NOT_SERVING, and then it stops as Stop does. An instance of [Cluster.AddLifecycle] marks
+// its answers and drains in between. Start and List bring it back.
+func (i *Instance) Leave() {
+	i.stop(func(l *life) {
+		i.Delist()
+		if l.managed == nil { // else it says so itself
+			l.health.Shutdown()
+		}
+	})
+}
+
+func (i *Instance) stop(first func(*life)) {
+	i.mu.Lock()
+	l := i.life
+	if l == nil {
+		i.mu.Unlock()
+		return
+	}
+	i.ending[l] = struct{}{}
+	if l.managed == nil { // one that drains takes connections meanwhile
+		i.life = nil
+	}
 	i.mu.Unlock()
-	if server != nil {
-		how(server)
-		<-served
+	first(l)
+	l.stop()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.ending, l)
+	if i.life == l {
+		i.life = nil
 	}
 }
 
@@ -102,34 +137,19 @@ func (i *Instance) Delist() { i.list(func(*discovery.Instance) { i.isListed = fa
 
 // Change registers it with whatever change makes of it: a weight, a health, a new
 // incarnation. The address must stay.
-func (i *Instance) Change(change func(*discovery.Instance)) { i.list(change) }
+func (i *Instance) Change(change func(*discovery.Instance)) {
+	if change == nil {
+		i.cluster.errorf("Change(nil): want a function")
+		return
+	}
+	i.list(change)
+}
 
 func (i *Instance) list(change func(*discovery.Instance)) {
 	i.mu.Lock()
 	change(&i.listed)
 	i.mu.Unlock()
 	i.cluster.publish()
-}
-
-// Hang stops the instance as SIGSTOP does a process: it takes connections and whatever is
-// sent, reads nothing and answers nothing, until Resume or its end. For calls that hang
-// while their server lives, see Delay.
-func (i *Instance) Hang() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.hang == nil {
-		i.hang = make(chan struct{})
-	}
-}
-
-// Resume ends Hang: what waited is read, and answered.
-func (i *Instance) Resume() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.hang != nil {
-		close(i.hang)
-		i.hang = nil
-	}
 }
 
 // Serving is what the instance's health service says of it from now on, in its next lives
@@ -139,83 +159,10 @@ func (i *Instance) Serving(serving bool) {
 	defer i.mu.Unlock()
 	i.notServing = !serving
 	switch {
-	case i.health == nil:
+	case i.life == nil:
 	case serving:
-		i.health.Resume()
+		i.life.health.Resume()
 	default:
-		i.health.Shutdown()
+		i.life.health.Shutdown()
 	}
-}
-
-// Delay makes every call take d.
-func (i *Instance) Delay(d time.Duration) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.delay = d
-}
-
-// Fail makes every call end with code. codes.OK ends that.
-func (i *Instance) Fail(code codes.Code) {
-	if code == codes.OK {
-		i.FailFunc(nil)
-		return
-	}
-	i.FailFunc(func(string, int64) error { return status.Errorf(code, "%s was told to fail", i.id) })
-}
-
-// FailFunc asks fail of every call, with its full method and its number at this
-// instance from 1, whether to end it with an error.
-func (i *Instance) FailFunc(fail func(method string, call int64) error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.fail = fail
-}
-
-func (i *Instance) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if err := i.meet(ctx, info.FullMethod); err != nil {
-		return nil, err
-	}
-	return handler(ctx, req)
-}
-
-func (i *Instance) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if err := i.meet(ss.Context(), info.FullMethod); err != nil {
-		return err
-	}
-	return handler(srv, ss)
-}
-
-// meet is what a call meets before its handler. Health checks meet nothing.
-func (i *Instance) meet(ctx context.Context, method string) error {
-	if strings.HasPrefix(method, "/grpc.health.v1.Health/") {
-		return nil
-	}
-	call := i.calls.Add(1)
-	i.mu.Lock()
-	delay, fail := i.delay, i.fail
-	i.mu.Unlock()
-	if delay > 0 {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		}
-	}
-	if fail != nil {
-		return fail(method, call)
-	}
-	return nil
-}
-
-func (i *Instance) dial(ctx context.Context) (net.Conn, error) {
-	i.mu.Lock()
-	l, address := i.listener, i.listed.Address
-	i.mu.Unlock()
-	if l == nil {
-		return nil, fmt.Errorf("dial tcp %s: connect: %w", address, syscall.ECONNREFUSED)
-	}
-	i.dials.Add(1)
-	return l.DialContext(ctx)
 }
