@@ -168,12 +168,12 @@ func (c *core) newPolicies(s *settings, old *policies) *policies {
 		p.service = old.service
 		return p
 	}
-	p.service = breaker.NewService(*s.service, func(open bool, why string) {
-		if !open {
+	p.service = breaker.NewService(*s.service, func(change breaker.Change) {
+		if change.From == breaker.StateOpen && change.To == breaker.StateClosed && !change.DryRun {
 			c.fleet.Recovered()
 			c.state.Load().methods.recovered()
 		}
-		c.emit(event.ServiceBreakerChanged{Service: c.service, Open: open, Why: why})
+		c.emit(event.ServiceBreakerChanged{Service: c.service, Open: change.To == breaker.StateOpen, DryRun: change.DryRun, Why: change.Why})
 	})
 	return p
 }

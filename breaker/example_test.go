@@ -30,8 +30,8 @@ func ExampleInstance() {
 // A service that nobody reaches for a second is given up, except for a trial now and
 // then.
 func ExampleService() {
-	s := breaker.NewService(breaker.ServicePolicy{}, func(open bool, why string) {
-		fmt.Printf("open %v: %s\n", open, why)
+	s := breaker.NewService(breaker.ServicePolicy{}, func(c breaker.Change) {
+		fmt.Printf("%v to %v: %s\n", c.From, c.To, c.Why)
 	})
 	now := time.Now()
 	for range 21 {
@@ -44,11 +44,11 @@ func ExampleService() {
 	}
 	s.Success(now)
 	// Output:
-	// open true: no attempt succeeded for 1s and 21 failed
+	// closed to open: no attempt succeeded for 1s and 21 failed
 	// true true
 	// false false
 	// false false
-	// open false: an attempt succeeded after 50ms
+	// open to closed: an attempt succeeded after 50ms
 }
 
 // A handler's plain error, which is UNKNOWN in Go, is no reason to leave an instance;

@@ -1,113 +1,213 @@
 package breaker
 
 import (
-	"sync"
-	"sync/atomic"
+	"fmt"
 	"time"
+
+	"github.com/sony/gobreaker/v2"
 )
 
-// blameHalf is half of the window of a Blame: it sees the current half and the one
-// before, so 5 to 10 s.
-const blameHalf = 5 * time.Second
+// Method is the breaker of one method: it answers the method's callers at once while it
+// fails wherever it is called, and leaves the service's other methods alone. It judges
+// calls, not attempts. It is safe for concurrent use. Every now is the current time: the
+// window of gobreaker reads the clock itself.
+type Method struct {
+	core
+	policy MethodPolicy
 
-// Blame tells the failures of an instance from those of a method: one that fails alike
-// on most instances is not held against them, or a single broken handler, which each of
-// them has, would eject the fleet for all other methods too. There is one Blame per
-// method. It is safe for concurrent use, reads no clock, and remembers only instances
-// that failed within its window.
-type Blame struct {
-	origin    time.Time
-	successes [2]atomic.Uint64 // of the even and of the odd halves: half<<countBits | count
-
-	mu       sync.Mutex
-	half     int64            // the newest half seen by Failure
-	failures [2]uint64        // of the even and of the odd halves
-	failed   map[uint64]int64 // instance → the half of its latest failure
+	// slow counts slow calls as failures, and is a window only: it never opens. nil if
+	// no call is slow. Guarded by mu, and so is slowWhy.
+	slow    *gobreaker.CircuitBreaker[struct{}]
+	slowWhy string // why too many calls are slow; "" if not
 }
 
-// A counter of successes carries the half it belongs to, so that the first success of
-// a new half also clears it.
-const (
-	countBits = 40
-	countMask = 1<<countBits - 1
-	halfMask  = 1<<(64-countBits) - 1
-)
+// Entry is one call's passage through a [Method]. It is a value; the zero Entry is of no
+// call.
+type Entry struct{ word uint64 }
 
-// NewBlame returns a Blame that has seen nothing.
-func NewBlame() *Blame {
-	return &Blame{origin: time.Now(), failed: make(map[uint64]int64)}
+// NewMethod returns a closed breaker. p must be valid: see [MethodPolicy.Validate].
+// changed, which may be nil, is told each change as [Hooks].Changed is.
+func NewMethod(p MethodPolicy, changed func(Change)) *Method {
+	p = p.WithDefaults()
+	m := &Method{policy: p}
+	m.setUp(settings{
+		window: p.Window, trials: p.Trials, first: p.Open, longest: p.MaxOpen, jitter: p.Jitter, stepBack: p.StepBack,
+		dryRun: p.DryRun, tell: changed, condemn: m.condemned, forget: m.forgetSlow,
+	})
+	m.forgetSlow()
+	return m
 }
 
-// Success tells of an attempt of the method that succeeded. It is one atomic addition.
-// One that comes two halves late is dropped.
-func (b *Blame) Success(now time.Time) {
-	half := b.halfOf(now)
-	counter := &b.successes[half&1]
-	for {
-		old := counter.Load()
-		switch ahead := (uint64(half) - old>>countBits) & halfMask; {
-		case ahead == 0:
-			counter.Add(1)
-			return
-		case ahead > halfMask/2: // the counter is, by that much
-			return
-		case counter.CompareAndSwap(old, uint64(half)<<countBits|1):
-			return
-		}
+// Enter reports whether a call may pass; it is one atomic load while the breaker is
+// closed. Of the calls that come once an opening is over, one at a time passes, as a
+// trial. Whoever passed hands the Entry to [Method.Record] when the call has ended.
+func (m *Method) Enter(now time.Time) (Entry, bool) {
+	if word := m.word.Load(); Closed(word) {
+		return Entry{word}, true
 	}
+	if !m.due(now) {
+		return Entry{}, false
+	}
+	m.mu.Lock()
+	ok := m.due(now) && m.halfOpen()
+	if ok {
+		m.dueAt.Store(m.instant(now.Add(m.policy.Open)))
+	}
+	e := Entry{m.word.Load()}
+	m.mu.Unlock()
+	m.deliver()
+	if !ok && !Closed(e.word) {
+		return Entry{}, false
+	}
+	return e, true
 }
 
-// Failure tells of an attempt of the method that failed on instance, while connected
-// instances had a connection. It reports whether the method is to blame: at least two
-// are connected, more than half of them failed it within the window, and so did at
-// least half of its attempts.
-func (b *Blame) Failure(instance uint64, now time.Time, connected int) (shared bool) {
-	half := b.halfOf(now)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	half = max(half, b.half) // one that comes late counts as of now
-	b.turn(half)
-	b.failures[half&1]++
-	b.failed[instance] = half
-	return connected >= 2 && 2*len(b.failed) > connected &&
-		b.failures[0]+b.failures[1] >= b.successesIn(half)+b.successesIn(half-1)
-}
-
-// Forget drops the failures seen so far: they were those of an outage of the whole
-// service, which is over, and no method was to blame.
-func (b *Blame) Forget() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.failures = [2]uint64{}
-	clear(b.failed)
-}
-
-// turn drops what is older than the half before this one. It requires b.mu.
-func (b *Blame) turn(half int64) {
-	if half == b.half {
+// Record counts the end of a call that passed with e, once per call: v is the verdict on
+// what its caller got, elapsed how long that took, with all attempts and waits. A call
+// that surecall itself refused later on is recorded with Ignored, since it may be a
+// trial, which is then due again at once. What passed before the latest change of the
+// breaker is dropped.
+//
+// Trials that are due to be lost are not void: a late one counts as long as the breaker
+// is half-open, or a method that always takes longer than MethodPolicy.Open would never
+// come back.
+func (m *Method) Record(e Entry, v Verdict, elapsed time.Duration, now time.Time) {
+	trial := !Closed(e.word)
+	if v == Ignored && !trial || !m.live(e.word) {
 		return
 	}
-	b.failures[half&1] = 0
-	if half > b.half+1 {
-		b.failures[(half-1)&1] = 0
+	slow := m.policy.SlowCall > 0 && elapsed >= m.policy.SlowCall
+	m.mu.Lock()
+	switch {
+	case !m.live(e.word):
+	case v == Ignored:
+		m.dueAt.Store(m.instant(now))
+	case trial:
+		m.settle(now, m.trialFailed(v, slow, elapsed))
+	case Decided(e.word) != StateClosed:
+		m.rehearse(now, m.trialFailed(v, slow, elapsed))
+	default:
+		m.count(v, slow, now)
 	}
-	b.half = half
-	for instance, last := range b.failed {
-		if last < half-1 {
-			delete(b.failed, instance)
-		}
-	}
+	m.mu.Unlock()
+	m.deliver()
 }
 
-func (b *Blame) successesIn(half int64) uint64 {
-	counter := b.successes[half&1].Load()
-	if counter>>countBits != uint64(half)&halfMask {
+// live reports whether a call that passed with word still counts.
+func (m *Method) live(word uint64) bool {
+	return modeOf(word) == Automatic && sameEpoch(word, m.word.Load())
+}
+
+// RetryAfter returns how long the breaker rejects for certain: until the next trial. It
+// is 0 while it is closed, while a trial runs, and while it is open by hand.
+func (m *Method) RetryAfter(now time.Time) time.Duration {
+	word := m.word.Load()
+	if acted(word) != StateOpen || modeOf(word) != Automatic {
 		return 0
 	}
-	return counter & countMask
+	return max(0, time.Duration(m.dueAt.Load()-m.instant(now)))
 }
 
-// halfOf takes a now before the Blame was made for when it was made.
-func (b *Blame) halfOf(now time.Time) int64 {
-	return int64(max(0, now.Sub(b.origin)) / blameHalf)
+// State returns what the breaker does. In a dry run that is StateClosed, unless it was
+// opened by hand: what it would do is in [Method.Counts].
+func (m *Method) State() State { return acted(m.word.Load()) }
+
+// SetMode forces the breaker open, disables it, or lets it decide again, which begins
+// closed with nothing remembered: to close it by hand, set Automatic. Calls in flight no
+// longer count.
+func (m *Method) SetMode(mode Mode) { m.setMode(mode) }
+
+// MethodCounts is a method breaker at one moment, for display. In a dry run State and
+// the times are what they would be.
+type MethodCounts struct {
+	State  State
+	Mode   Mode
+	DryRun bool // as the policy says
+
+	Requests int // in the window
+	Failures int // of them
+	Slow     int // of them, failed or not
+	Openings int // since the breaker was made, failed trials included, those by hand not
+
+	// Of the opening that stands; zero while closed. A failed trial moves the end, not
+	// the beginning. One by hand has no end.
+	OpenSince, OpenUntil time.Time
+}
+
+// Counts returns what the breaker holds, for display.
+func (m *Method) Counts() MethodCounts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	word, window := m.word.Load(), counted(m.inner)
+	c := MethodCounts{
+		State:     Decided(word),
+		Mode:      modeOf(word),
+		DryRun:    m.dryRun,
+		Requests:  int(window.Requests),
+		Failures:  int(window.TotalFailures),
+		Openings:  m.openings,
+		OpenSince: m.since,
+		OpenUntil: m.until,
+	}
+	if m.slow != nil {
+		c.Slow = int(counted(m.slow).TotalFailures)
+	}
+	return c
+}
+
+// The methods below require m.mu.
+
+// count counts a call of a closed breaker. One that makes too many slow opens it as a
+// failure would: gobreaker asks whether to open after failures only.
+func (m *Method) count(v Verdict, slow bool, now time.Time) {
+	switch {
+	case m.slow == nil:
+	case slow:
+		_, _ = m.slow.Execute(fail)
+	default:
+		_, _ = m.slow.Execute(succeed)
+	}
+	if v == Success && m.slowWhy == "" {
+		_, _ = m.inner.Execute(succeed)
+	} else {
+		m.failed(now)
+	}
+}
+
+// condemned judges a closed breaker.
+func (m *Method) condemned(window gobreaker.Counts) (why string) {
+	if m.slowWhy != "" {
+		return m.slowWhy
+	}
+	if tooMany(window, m.policy.MinRequests, m.policy.FailureRatio) {
+		return fmt.Sprintf("%d of %d calls failed in %v", window.TotalFailures, window.Requests, m.policy.Window)
+	}
+	return ""
+}
+
+// forgetSlow begins the window of slow calls anew.
+func (m *Method) forgetSlow() {
+	m.slowWhy = ""
+	if m.policy.SlowCall == 0 {
+		return
+	}
+	m.slow = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Interval:     m.policy.Window,
+		BucketPeriod: m.policy.Window / 10,
+		ReadyToTrip: func(window gobreaker.Counts) bool {
+			if tooMany(window, m.policy.MinRequests, m.policy.SlowRatio) {
+				m.slowWhy = fmt.Sprintf("%d of %d calls took %v or more in %v",
+					window.TotalFailures, window.Requests, m.policy.SlowCall, m.policy.Window)
+			}
+			return false
+		},
+	})
+}
+
+// trialFailed is why a trial failed, "" if it succeeded.
+func (m *Method) trialFailed(v Verdict, slow bool, elapsed time.Duration) string {
+	if v == Success && slow {
+		return fmt.Sprintf("trial took %v", elapsed.Round(time.Millisecond))
+	}
+	return trialFailed(v)
 }

@@ -44,6 +44,14 @@ type Policy struct {
 	// 0…1. The breaker of one instance cannot know: its owner reads this and answers
 	// in Hooks.MayEject. Default 0.5 (Envoy, Finagle).
 	MaxEjectedRatio float64
+
+	// SlowCall is how long a success must have taken to count as RatioFailure instead.
+	// A breaker knows no times: its owner asks [Policy.Judge]. Default 0: never.
+	SlowCall time.Duration
+
+	// DryRun makes the breaker decide, count and tell of its changes, and yet eject
+	// nobody. Default false.
+	DryRun bool
 }
 
 // WithDefaults returns p with every zero field replaced by its default.
@@ -73,6 +81,7 @@ func (p Policy) Validate() error {
 		inRange("Jitter", p.Jitter, 0, 1),
 		inRange("StepBack", p.StepBack, minSpan, maxSpan),
 		inRange("MaxEjectedRatio", p.MaxEjectedRatio, 0, 1),
+		zeroOrInRange("SlowCall", p.SlowCall, time.Millisecond, maxSpan),
 	}
 	if p.MaxEjection < p.Ejection {
 		errs = append(errs, fmt.Errorf("breaker: MaxEjection %v: want at least Ejection, %v", p.MaxEjection, p.Ejection))
@@ -80,38 +89,14 @@ func (p Policy) Validate() error {
 	return errors.Join(errs...)
 }
 
-// ServicePolicy says when a whole service is taken for dead. The zero value is the
-// documented default, and so is each zero field.
-type ServicePolicy struct {
-	// Quiet is how long nothing may have succeeded, while attempts kept failing, for
-	// the service to be taken for dead. Default 1s.
-	Quiet time.Duration
-
-	// MinFailures is how many attempts must have failed within the last 2×Quiet.
-	// Default 20.
-	MinFailures int
-
-	// TrialInterval is the time between two attempts that are let through while the
-	// breaker is open. Default 50ms.
-	TrialInterval time.Duration
-}
-
-// WithDefaults returns p with every zero field replaced by its default.
-func (p ServicePolicy) WithDefaults() ServicePolicy {
-	setDefault(&p.Quiet, time.Second)
-	setDefault(&p.MinFailures, 20)
-	setDefault(&p.TrialInterval, 50*time.Millisecond)
-	return p
-}
-
-// Validate reports everything that is wrong with p, joined; nil if nothing is.
-func (p ServicePolicy) Validate() error {
-	p = p.WithDefaults()
-	return errors.Join(
-		inRange("Quiet", p.Quiet, minSpan, maxSpan),
-		inRange("MinFailures", p.MinFailures, 1, maxServiceFailures),
-		inRange("TrialInterval", p.TrialInterval, time.Millisecond, maxSpan),
-	)
+// Judge returns the verdict to record for an attempt that v was passed on and that took
+// elapsed: RatioFailure for a success that was slow, else v. It is meant for unary
+// attempts; how long a stream lasts says nothing.
+func (p Policy) Judge(v Verdict, elapsed time.Duration) Verdict {
+	if v == Success && p.SlowCall > 0 && elapsed >= p.SlowCall {
+		return RatioFailure
+	}
+	return v
 }
 
 const (
@@ -119,7 +104,8 @@ const (
 	minSpan = 10 * time.Millisecond
 	maxSpan = 24 * time.Hour
 
-	maxCount = 1_000_000
+	maxCount  = 1_000_000
+	maxTrials = 100
 
 	// maxServiceFailures bounds the memory of a Service: it remembers that many
 	// instants.
@@ -138,4 +124,11 @@ func inRange[T int | float64 | time.Duration](field string, value, least, most T
 		return nil
 	}
 	return fmt.Errorf("breaker: %s %v: want %v to %v", field, value, least, most)
+}
+
+func zeroOrInRange[T int | float64 | time.Duration](field string, value, least, most T) error {
+	if value == 0 {
+		return nil
+	}
+	return inRange(field, value, least, most)
 }

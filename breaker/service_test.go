@@ -96,11 +96,11 @@ func TestServiceLetsOneTrialThroughEachInterval(t *testing.T) {
 
 func TestServiceClosesAtTheFirstSuccess(t *testing.T) {
 	var told []bool
-	s := breaker.NewService(breaker.ServicePolicy{}, func(open bool, why string) {
-		if why == "" {
+	s := breaker.NewService(breaker.ServicePolicy{}, func(c breaker.Change) {
+		if c.Why == "" {
 			t.Error("told no reason")
 		}
-		told = append(told, open)
+		told = append(told, c.To == breaker.StateOpen)
 	})
 	for n := range 3 {
 		start := time.Duration(n) * time.Minute
@@ -175,8 +175,8 @@ func (r *serviceReference) allow(now time.Time) bool {
 func playService(t *testing.T, program []byte) (openings int) {
 	policy := breaker.ServicePolicy{MinFailures: 5}.WithDefaults()
 	ref := &serviceReference{policy: policy}
-	s := breaker.NewService(policy, func(open bool, _ string) {
-		if open {
+	s := breaker.NewService(policy, func(c breaker.Change) {
+		if c.To == breaker.StateOpen {
 			openings++
 		}
 	})
@@ -231,7 +231,8 @@ func FuzzService(f *testing.F) {
 func TestServiceHammer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := false // not synchronised: told one at a time, in order
-		s := breaker.NewService(breaker.ServicePolicy{Quiet: 20 * ms, TrialInterval: ms}, func(now bool, _ string) {
+		s := breaker.NewService(breaker.ServicePolicy{Quiet: 20 * ms, TrialInterval: ms}, func(c breaker.Change) {
+			now := c.To == breaker.StateOpen
 			if now == open {
 				t.Errorf("told open=%v twice", now)
 			}

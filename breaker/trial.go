@@ -1,10 +1,6 @@
 package breaker
 
-import (
-	"time"
-
-	"github.com/sony/gobreaker/v2"
-)
+import "time"
 
 // Trial is the one attempt that decides whether an ejected instance comes back. It is
 // a value and may be copied; the first [Trial.Done] of any copy counts. The zero Trial
@@ -16,24 +12,23 @@ type Trial struct {
 
 // TryTrial gives out the trial of an ejected instance if it is due at now. Of all
 // that ask, one gets it. A trial that is not done at expires is lost: the next call
-// after that may get another, and Done of the lost one does nothing from then on.
-//
-// gobreaker is asked here whether it is half-open, and told the verdict in one step at
-// Done, so that it never waits for a trial: one that is lost cannot wedge it.
+// after that may get another, and Done of the lost one does nothing from then on. In a
+// dry run, and while the instance is ejected by hand, nobody gets one.
 func (b *Instance) TryTrial(now, expires time.Time) (Trial, bool) {
-	if !b.Due(now) {
+	if !b.due(now) {
 		return Trial{}, false
 	}
 	b.mu.Lock()
-	if !b.Due(now) || b.inner.State() != gobreaker.StateHalfOpen {
+	if !b.due(now) || !b.halfOpen() {
 		b.mu.Unlock()
 		return Trial{}, false
 	}
 	b.dueAt.Store(b.instant(expires))
-	word := b.move(StateHalfOpen, "trial")
+	b.word.Store(b.word.Load() + 1<<epochShift) // whoever had the trial has it no longer
+	trial := Trial{b, b.word.Load()}
 	b.mu.Unlock()
 	b.deliver()
-	return Trial{b, word}, true
+	return trial, true
 }
 
 // Done ends the trial. Success closes the breaker; Failure and RatioFailure eject the
@@ -49,18 +44,21 @@ func (t Trial) Done(v Verdict) {
 		return
 	}
 	now := time.Now()
-	switch v {
-	case Success:
-		_, _ = b.inner.Execute(succeed)
-		b.close(now, "trial succeeded")
-	case Failure, RatioFailure:
-		_, _ = b.inner.Execute(fail)
-		b.eject(now, "trial failed")
-	default:
+	if v == Ignored {
 		b.until = now
 		b.dueAt.Store(b.instant(now))
-		b.move(StateOpen, "trial said nothing")
+		b.move(StateOpen, Automatic, "trial said nothing")
+	} else {
+		b.settle(now, trialFailed(v))
 	}
 	b.mu.Unlock()
 	b.deliver()
+}
+
+// trialFailed is why a trial that ended with v was none, "" if it succeeded.
+func trialFailed(v Verdict) string {
+	if v == Success {
+		return ""
+	}
+	return "trial failed"
 }
