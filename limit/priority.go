@@ -3,7 +3,7 @@ package limit
 import "context"
 
 // Priority says how much a call matters while there is not room for all. Its zero value
-// is [Normal].
+// is [Normal]. Any negative value counts as [Sheddable], any positive one as [Critical].
 type Priority int8
 
 // The priorities.
@@ -13,20 +13,25 @@ const (
 	Critical  Priority = 1 // goes last: what a user waits for and pays for
 )
 
-var priorityNames = map[Priority]string{Sheddable: "sheddable", Normal: "normal", Critical: "critical"}
-
 // String returns the priority in words.
 func (p Priority) String() string {
-	if name, ok := priorityNames[p]; ok {
-		return name
+	switch p {
+	case Sheddable:
+		return "sheddable"
+	case Normal:
+		return "normal"
+	case Critical:
+		return "critical"
+	default:
+		return "unknown"
 	}
-	return "unknown"
 }
 
-// ParsePriority returns the priority of that name.
+// ParsePriority returns the priority of that name. It reports false, and [Normal], for a
+// name that is none.
 func ParsePriority(name string) (Priority, bool) {
-	for p, n := range priorityNames {
-		if n == name {
+	for p := Sheddable; p <= Critical; p++ {
+		if p.String() == name {
 			return p, true
 		}
 	}
@@ -45,4 +50,23 @@ func NewContext(ctx context.Context, p Priority) context.Context {
 func FromContext(ctx context.Context) Priority {
 	p, _ := ctx.Value(priorityKey{}).(Priority)
 	return p
+}
+
+// classes is how many priorities there are; a class is an index of one, the least
+// important first.
+const classes = 3
+
+func (p Priority) class() int { return int(max(Sheddable, min(p, Critical))) + 1 }
+
+// room is how much of a limit calls of priority p may fill: see the package comment. It
+// is at least 1 for a limit of 1, so that whatever the limit, an idle one admits anybody.
+func room(limit int, p Priority) int {
+	switch {
+	case p < Normal:
+		return limit - limit/5
+	case p > Normal:
+		return limit
+	default:
+		return limit - limit/20
+	}
 }
