@@ -2,6 +2,7 @@ package surecalltest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -29,16 +30,20 @@ func direct(t *testing.T, c *surecalltest.Cluster, n int) orders.OrdersClient {
 	return orders.NewOrdersClient(conn)
 }
 
-// listed is what the registry says of the service.
-func listed(t *testing.T, c *surecalltest.Cluster) []discovery.Instance {
+// snapshot is what the registry says of the service.
+func snapshot(t *testing.T, c *surecalltest.Cluster) (last discovery.Snapshot) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	var set []discovery.Instance
 	_ = c.Registry.Watch(ctx, discovery.Query{Service: surecalltest.Service}, func(s discovery.Snapshot) {
-		set = s.Instances
+		last = s
 		cancel()
 	})
-	return set
+	return last
+}
+
+func listed(t *testing.T, c *surecalltest.Cluster) []discovery.Instance {
+	t.Helper()
+	return snapshot(t, c).Instances
 }
 
 func TestService(t *testing.T) {
@@ -98,12 +103,48 @@ func TestFaults(t *testing.T) {
 			code: codes.DeadlineExceeded, takes: time.Second,
 		},
 		{
+			name: "BlackHole", begin: (*surecalltest.Instance).BlackHole, end: (*surecalltest.Instance).Resume,
+			code: codes.DeadlineExceeded, takes: time.Second,
+		},
+		{
 			name: "Delay", begin: func(i *surecalltest.Instance) { i.Delay(300 * time.Millisecond) },
 			end: func(i *surecalltest.Instance) { i.Delay(0) }, takes: 300 * time.Millisecond,
 		},
 		{
+			name: "DelaySome", begin: func(i *surecalltest.Instance) { i.DelaySome(1, 300*time.Millisecond) },
+			end: func(i *surecalltest.Instance) { i.DelaySome(0, time.Hour) }, takes: 300 * time.Millisecond,
+		},
+		{
+			name: "DelayFunc", begin: func(i *surecalltest.Instance) {
+				i.DelayFunc(func(_ string, call int64) time.Duration { return time.Duration(call) * time.Millisecond })
+			},
+			end: func(i *surecalltest.Instance) { i.DelayFunc(nil) }, takes: 2 * time.Millisecond,
+		},
+		{
 			name: "Fail", begin: func(i *surecalltest.Instance) { i.Fail(codes.Aborted) },
 			end: func(i *surecalltest.Instance) { i.Fail(codes.OK) }, code: codes.Aborted,
+		},
+		{
+			name: "FailSome", begin: func(i *surecalltest.Instance) { i.FailSome(1, codes.Aborted) },
+			end: func(i *surecalltest.Instance) { i.FailSome(0, codes.Aborted) }, code: codes.Aborted,
+		},
+		{
+			name: "LoseAnswers", begin: func(i *surecalltest.Instance) { i.LoseAnswers(1) },
+			end: func(i *surecalltest.Instance) { i.LoseAnswers(0) }, code: codes.Unavailable,
+		},
+		{
+			name: "KillAfter", begin: func(i *surecalltest.Instance) { i.KillAfter(1) }, end: (*surecalltest.Instance).Start,
+			code: codes.Unavailable, after: 3 * time.Second,
+		},
+		{
+			name: "Leave", begin: (*surecalltest.Instance).Leave, end: (*surecalltest.Instance).Start,
+			code: codes.Unavailable, after: 3 * time.Second,
+		},
+		{
+			name: "Capacity", begin: func(i *surecalltest.Instance) {
+				i.Capacity(surecalltest.Capacity{Workers: 1, ServiceTime: 200 * time.Millisecond})
+			},
+			end: func(i *surecalltest.Instance) { i.Capacity(surecalltest.Capacity{}) }, takes: 200 * time.Millisecond,
 		},
 		{
 			name: "FailFunc", begin: func(i *surecalltest.Instance) {
@@ -205,7 +246,21 @@ func TestRegistry(t *testing.T) {
 		if _, err := direct(t, cluster, 0).Get(t.Context(), &orders.GetRequest{}); err != nil {
 			t.Errorf("a delisted instance: %v: want it to run", err)
 		}
+		cluster.EmptyList()
+		if set := listed(t, cluster); len(set) != 0 {
+			t.Errorf("listed: %v: want an empty list", set)
+		}
 		cluster.Instance(0).List()
+		cluster.Relist()
+		if set := listed(t, cluster); len(set) != 3 {
+			t.Errorf("listed: %v: want all again", set)
+		}
+		down := errors.New("no leader")
+		cluster.SourceDown(down)
+		if s := snapshot(t, cluster); !errors.Is(s.Err, down) {
+			t.Errorf("the source says %v: want %v", s.Err, down)
+		}
+		cluster.SourceUp()
 		cluster.Instance(0).Change(func(i *discovery.Instance) { i.Weight = 7 })
 		weights := 0
 		for _, i := range listed(t, cluster) {

@@ -26,7 +26,7 @@ type life struct {
 	killed   chan struct{}   // closed when its calls are to end, wherever they wait
 }
 
-// newLife returns a life that takes connections, and does not serve them yet.
+// newLife returns a life that takes connections, and does not serve them yet. i.mu is held.
 func (i *Instance) newLife() *life {
 	l := &life{
 		instance: i, listener: pipe.Listen(), health: health.NewServer(),
@@ -41,13 +41,13 @@ func (i *Instance) newLife() *life {
 		options = l.managed.ServerOptions()
 	}
 	l.server = grpc.NewServer(append(options, grpc.ChainUnaryInterceptor(l.unary), grpc.ChainStreamInterceptor(l.stream))...)
-	i.cluster.register(l.server, i)
-	healthpb.RegisterHealthServer(l.server, l.health)
 	return l
 }
 
 // serve begins to serve.
 func (l *life) serve() {
+	l.instance.cluster.register(l.server, l.instance)
+	healthpb.RegisterHealthServer(l.server, l.health)
 	if l.managed == nil {
 		go func() {
 			defer close(l.served)
