@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall/internal/wire"
+	"github.com/surecall/surecall/limit"
 )
 
 // unary is the outermost interceptor of unary calls.
@@ -21,7 +23,11 @@ func (l *Life) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 		return nil, err
 	}
 	defer c.end()
-	return handler(c.handlers(), req)
+	resp, err := handler(c.handlers(), req)
+	if err != nil && isNotExecuted(err) {
+		c.markUnexecuted()
+	}
+	return resp, err
 }
 
 // stream is the outermost interceptor of streams.
@@ -73,7 +79,21 @@ func (l *Life) admit(ctx context.Context, method string, counter *atomic.Int64) 
 	if mark := metadata.ValueFromIncomingContext(ctx, wire.Attempt); len(mark) > 0 {
 		c.Context = metadata.AppendToOutgoingContext(ctx, wire.Attempt, mark[0])
 	}
+	if names := metadata.ValueFromIncomingContext(ctx, wire.Priority); len(names) > 0 {
+		c.Context = inherit(c.Context, names)
+	}
 	return c, nil
+}
+
+// inherit gives the priority of a call to its handler, and to the calls that this makes.
+// A proxy that copies metadata may have left one of its own before the caller's.
+func inherit(ctx context.Context, names []string) context.Context {
+	for _, name := range slices.Backward(names) {
+		if p, ok := limit.ParsePriority(name); ok {
+			return metadata.AppendToOutgoingContext(limit.NewContext(ctx, p), wire.Priority, p.String())
+		}
+	}
+	return ctx
 }
 
 // end ends the call, also when its handler panics.
@@ -98,6 +118,13 @@ func (c *call) attemptID() string {
 		return ""
 	}
 	return ids[len(ids)-1]
+}
+
+// markUnexecuted tells the caller that the call had no effect, if it knows of marks.
+func (c *call) markUnexecuted() {
+	if id := c.attemptID(); id != "" {
+		c.mark(metadata.Pairs(wire.Unexecuted, id))
+	}
 }
 
 // mark writes a trailer. It fails only if the caller has gone.

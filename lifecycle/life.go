@@ -32,6 +32,8 @@ type Life struct {
 	installed atomic.Bool        // a call of our own has met our interceptors
 	stopping  context.Context    // until gRPC stops
 	stop      context.CancelFunc // ends stopping
+	cutting   context.Context    // until calls are cut off
+	cutOff    context.CancelFunc // ends cutting
 	hurry     context.Context    // until all waiting is to end
 	atOnce    func()             // ends hurry
 	ending    chan struct{}      // closed when Stop is called, or something died
@@ -84,6 +86,7 @@ func New(cfg Config) *Life {
 	l.log = l.config.Logger.With("service", cfg.Service)
 	l.health.server = l.config.Health
 	l.stopping, l.stop = context.WithCancel(context.Background())
+	l.cutting, l.cutOff = context.WithCancel(context.Background())
 	hurry, cancel := context.WithCancelCause(context.Background())
 	l.hurry, l.atOnce = hurry, func() { cancel(errAtOnce) }
 	return l

@@ -117,6 +117,7 @@ func (l *Life) stopGRPC() {
 		}
 		unary, streams := l.InFlight()
 		l.log.Warn("lifecycle: cutting calls off, and waiting for their handlers", "unary", unary, "streams", streams, "why", context.Cause(ctx))
+		l.cutOff()
 		l.server.Stop()
 		<-gone // which takes until the last handler has returned
 		if unary+streams == 0 {
@@ -155,5 +156,6 @@ func (l *Life) closeAll() {
 	l.closeAdmin()
 	l.serving.Wait()
 	l.stop()
+	l.cutOff()
 	l.atOnce()
 }

@@ -1,0 +1,89 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Claim is the right to execute a call, and the duty to say what came of it: by Settle
+// or Release, once. It renews its record until then.
+type Claim struct {
+	ledger *Ledger
+	key    string
+	owner  string
+
+	mu      sync.Mutex // held while the store is written to
+	version uint64
+	beats   uint64      // renewals tried
+	renewal *time.Timer // nil: over
+}
+
+// running returns the record's value while the call is executed: each time another one,
+// since a store may take the writing of what is there for none.
+func (c *Claim) running() []byte {
+	return runningValue(c.ledger.policy.Lease, c.beats, c.owner)
+}
+
+// begin starts the renewals of a record that was written.
+func (c *Claim) begin(version uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.version = version
+	c.renewal = time.AfterFunc(c.ledger.policy.Lease/3, c.renew)
+}
+
+func (c *Claim) renew() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.renewal == nil {
+		return
+	}
+	c.beats++
+	_ = c.put(context.Background(), c.running()) // the next one may succeed, and what counts is Settle
+	c.renewal.Reset(c.ledger.policy.Lease / 3)
+}
+
+// Settle keeps the outcome for all that come with the same key. It waits for the store,
+// also if ctx has ended, for at most two times StoreTimeout, and for a renewal that is
+// under way as long again.
+func (c *Claim) Settle(ctx context.Context, outcome []byte) error {
+	return c.end(ctx, settledValue(outcome))
+}
+
+// Release lets whoever comes next execute the call.
+func (c *Claim) Release(ctx context.Context) error { return c.end(ctx, freeValue()) }
+
+func (c *Claim) end(ctx context.Context, value []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewal.Stop()
+	c.renewal = nil
+	return c.put(context.WithoutCancel(ctx), value)
+}
+
+var errLost = errors.New("the record is somebody else's by now: the store gave it up while the call was executed")
+
+// put writes a value in place of the record. It requires mu.
+func (c *Claim) put(ctx context.Context, value []byte) error {
+	for range 2 {
+		now, written, err := c.ledger.put(ctx, c.key, c.version, value)
+		switch {
+		case err != nil:
+			return err
+		case written || now.Version != 0 && bytes.Equal(now.Value, value): // by a write that seemed to have failed
+			c.version = now.Version
+			return nil
+		case now.Version == 0: // given up, and in nobody's hands
+		default:
+			// A write that failed may have been one.
+			if e, err := parse(now.Value); err != nil || e.state != running || e.owner != c.owner {
+				return errLost
+			}
+		}
+		c.version = now.Version
+	}
+	return errLost
+}

@@ -1,0 +1,66 @@
+package once
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Policy says how calls are executed at most once. Store is required; the zero value of
+// everything else is its default.
+type Policy struct {
+	// Store is where it is kept what was begun and what was answered. All instances of a
+	// service share one: a call is repeated on another instance.
+	Store Store
+
+	// Lease is how long the silence of an instance that executes a call is taken for its
+	// death: it renews the call's record each Lease/3. Then repeats are told that the
+	// outcome is unknown. At least 100 ms. Default 2 s (long enough for a pause of a
+	// process, and within the default deadline of a call).
+	Lease time.Duration
+
+	// MaxReply is the size in bytes up to which a reply or an error is kept. A repeat of a
+	// call with a larger one is not executed again, but cannot be answered either. At most
+	// 64 MiB. Default 256 KiB (half of what Consul stores as one value).
+	MaxReply int
+
+	// StoreTimeout bounds each write to the store. Default 1 s.
+	StoreTimeout time.Duration
+
+	// ExecuteAnyway executes calls while the store fails: then a call may be executed
+	// twice. Default false: they are refused with UNAVAILABLE, marked as never executed.
+	ExecuteAnyway bool
+}
+
+// WithDefaults returns p with every zero field replaced by its default.
+func (p Policy) WithDefaults() Policy {
+	p.Lease = cmp.Or(p.Lease, 2*time.Second)
+	p.MaxReply = cmp.Or(p.MaxReply, 256<<10)
+	p.StoreTimeout = cmp.Or(p.StoreTimeout, time.Second)
+	return p
+}
+
+const (
+	minLease = 100 * time.Millisecond
+	maxReply = 64 << 20
+)
+
+// Validate reports everything that is wrong with p, joined; nil if nothing is.
+func (p Policy) Validate() error {
+	p = p.WithDefaults()
+	var errs []error
+	if p.Store == nil {
+		errs = append(errs, errors.New("lifecycle/once: Policy.Store is nil: want one that all instances share"))
+	}
+	if p.Lease < minLease {
+		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.Lease %v: want at least %v", p.Lease, minLease))
+	}
+	if p.MaxReply < 0 || p.MaxReply > maxReply {
+		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.MaxReply %d: want 1 to %d bytes", p.MaxReply, maxReply))
+	}
+	if p.StoreTimeout < 0 {
+		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.StoreTimeout %v: want more than 0", p.StoreTimeout))
+	}
+	return errors.Join(errs...)
+}
