@@ -23,8 +23,9 @@ import (
 // stubs are made from it as from a *grpc.ClientConn, and it is safe for concurrent use.
 // Make one for each service and keep it for the life of the program.
 type Client struct {
-	core *core
-	conn *grpc.ClientConn
+	core     *core
+	conn     *grpc.ClientConn
+	notifier *notifier
 }
 
 // NewClient returns a client of the service that target names: see [Option] for what
@@ -40,7 +41,7 @@ func NewClient(target string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("surecall: %w", err)
 	}
-	return &Client{core: c, conn: conn}, nil
+	return &Client{core: c, conn: conn, notifier: newNotifier(c)}, nil
 }
 
 // DialOptions returns what makes a connection to target surecall's, for frameworks that
@@ -68,8 +69,11 @@ func (c *Client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 
 // Close ends all calls in flight, with the code CANCELED, and everything that the client
-// runs in the background.
-func (c *Client) Close() error { return c.conn.Close() }
+// runs in the background. Notifications that are pending are dropped: see [Client.Flush].
+func (c *Client) Close() error {
+	c.notifier.close()
+	return c.conn.Close()
+}
 
 // WaitReady connects, and returns when calls can be made or ctx ends. Its error then
 // says what is missing.

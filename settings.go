@@ -40,6 +40,7 @@ type settings struct {
 	service  *breaker.ServicePolicy
 	budget   retry.BudgetPolicy
 	classify breaker.Classifier
+	notify   NotifyPolicy
 	base     methodSettings
 	rules    []rule // by rising length of their patterns
 

@@ -1,0 +1,180 @@
+package surecall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/surecall/surecall/event"
+)
+
+// Result is what one instance made of a [Broadcast].
+type Result[Reply any] struct {
+	Instance string // ID
+	Address  string
+	State    event.State // when the broadcast began
+	Reply    Reply       // if Err is nil
+	Err      error       // matches ErrNoInstance if the instance was not reached: nothing was sent
+	Took     time.Duration
+}
+
+// Broadcast calls method, of a stub of client, once on every eligible instance: to have
+// all reload their configuration, or drop what they have cached. It returns when each has
+// ended, with one result for each instance, by ID. The error is nil only if all of them
+// answered with success; else it joins what the instances said, each with its ID, and it
+// is up to the caller to go through the results: Broadcast undoes nothing.
+//
+// An instance that is ejected, suspect, not serving, draining or failed is not called. It
+// has a result that says so, because it may be back a moment later without having heard:
+// [Pin] reaches it by hand, if it has a connection. One that is being connected is waited
+// for, and with grpc.WaitForReady(true) a failed one too. One that leaves meanwhile is
+// reported as not reached; one that joins is not called. Those on standby, of a lower
+// priority, are left out.
+//
+// At most 16 calls are under way at a time, or as many as [Parallel] among opts says.
+// Each is a call of its own, pinned to its instance, with all that protects a call: its
+// call deadline begins when it does, and an idempotent method is tried again on the same
+// instance. The end of ctx ends them all. Before the client's first connection, Broadcast
+// connects and waits as a call would. With nobody to call, the error matches
+// [ErrNoInstance].
+//
+// The request is shared, and must not be changed before Broadcast returns. Call options
+// that fill in a variable (grpc.Header, Trailer, Peer, [Trace]) are an error: all the
+// calls would write to it at once.
+func Broadcast[Req, Reply any](
+	ctx context.Context, client *Client, method UnaryMethod[Req, Reply], req Req, opts ...grpc.CallOption,
+) ([]Result[Reply], error) {
+	parallel, err := parallelOf(opts)
+	if err = errors.Join(err, fillsNothing("Broadcast", opts)); err != nil {
+		return nil, err
+	}
+	waits := waitsForReady(opts)
+	instances, err := client.audience(ctx, waits)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]Result[Reply], len(instances))
+	nobody := true
+	var calls sync.WaitGroup
+	slots := make(chan struct{}, parallel)
+	for n, i := range instances {
+		r := &results[n]
+		*r = Result[Reply]{Instance: i.ID, Address: i.Address, State: i.State}
+		call, connected := reachable(i.State, waits)
+		if !call {
+			r.Err = notCalled(i)
+			continue
+		}
+		nobody = false
+		opts := opts
+		if !connected {
+			opts = with(opts, grpc.WaitForReady(true))
+		}
+		slots <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-slots }()
+			began := time.Now()
+			r.Reply, r.Err = method(Pin(ctx, i.ID), req, opts...)
+			r.Took = time.Since(began)
+		})
+	}
+	calls.Wait()
+	if nobody {
+		return results, newRejection(ErrNoInstance, client.core.service, "", client.core.fleet.Refusal())
+	}
+	return results, failures(results)
+}
+
+// Parallel lets n calls of a [Broadcast] be under way at a time; by default it is 16. Other
+// calls it means nothing to.
+func Parallel(n int) grpc.CallOption { return parallelOption{n: n} }
+
+// defaultParallel keeps a broadcast to a thousand instances from being a burst of calls,
+// which our own limits and the handlers' common backends would feel.
+const defaultParallel = 16
+
+type parallelOption struct {
+	grpc.EmptyCallOption
+	n int
+}
+
+func parallelOf(opts []grpc.CallOption) (int, error) {
+	n := defaultParallel
+	for _, o := range opts {
+		if p, ok := o.(parallelOption); ok {
+			n = p.n
+		}
+	}
+	if n < 1 {
+		return 0, fmt.Errorf("surecall: Parallel %d: want at least 1", n)
+	}
+	return n, nil
+}
+
+// audience returns the instances by ID, without those on standby, once the client has
+// tried to connect: it waits as a call does, whose deadline is the client's if ctx has
+// none.
+func (c *Client) audience(ctx context.Context, waits bool) ([]InstanceStatus, error) {
+	if d := c.core.state.Load().settings.base.deadline; d > 0 {
+		if _, has := ctx.Deadline(); !has {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, d)
+			defer cancel()
+		}
+	}
+	state := c.conn.GetState()
+	for state == connectivity.Idle || state == connectivity.Connecting {
+		c.conn.Connect()
+		if !c.conn.WaitForStateChange(ctx, state) {
+			break
+		}
+		state = c.conn.GetState()
+	}
+	if state != connectivity.Ready && (waits || state != connectivity.TransientFailure) {
+		if err := c.WaitReady(ctx); err != nil {
+			return nil, err
+		}
+	}
+	all := slices.DeleteFunc(c.Instances(), func(i InstanceStatus) bool { return i.State == event.Standby })
+	slices.SortFunc(all, func(a, b InstanceStatus) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// reachable reports whether an instance in that state is called, and whether it has a
+// connection or has to be waited for.
+func reachable(s event.State, waits bool) (call, connected bool) {
+	switch s {
+	case event.Eligible, event.Absent, event.Overruled:
+		return true, true
+	case event.Connecting:
+		return true, false
+	case event.Failed:
+		return waits, false
+	default:
+		return false, false
+	}
+}
+
+// notCalled says why an instance was not.
+func notCalled(i InstanceStatus) error {
+	return codedError{fmt.Errorf("%w: not called because it is %s: %s", ErrNoInstance, i.State, i.Why), codes.Unavailable}
+}
+
+// failures joins the errors of results.
+func failures[Reply any](results []Result[Reply]) error {
+	var errs []error
+	for _, r := range results {
+		if r.Err != nil {
+			errs = append(errs, fmt.Errorf("surecall: %q: %w", r.Instance, r.Err))
+		}
+	}
+	return errors.Join(errs...)
+}
