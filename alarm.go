@@ -17,14 +17,14 @@ type alarm struct {
 // was made under, which in a test is the test's own.
 type alarms struct{ pool sync.Pool }
 
-// set has a.expired called after d, and again after what it returns.
+// set has a.ring called after d, and again after what it returns.
 func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 	al, ok := p.pool.Get().(*alarm)
 	if !ok {
 		al = &alarm{}
 		// It is set below: one that rings at once must find its own timer.
 		al.timer = time.AfterFunc(forever, func() {
-			if again := al.rings.Load().expired(); again > 0 {
+			if again := al.rings.Load().ring(); again > 0 {
 				al.timer.Reset(again)
 			}
 		})
@@ -34,10 +34,10 @@ func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 	return al
 }
 
-// off ends the alarm. One that is ringing is not used again: it may ring once more, for
-// an attempt that is over.
+// off ends the alarm; nil is none. One that is ringing is not used again: it may ring
+// once more, for an attempt that is over.
 func (p *alarms) off(al *alarm) {
-	if al.timer.Stop() {
+	if al != nil && al.timer.Stop() {
 		al.rings.Store(nil)
 		p.pool.Put(al)
 	}

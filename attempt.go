@@ -20,6 +20,8 @@ import (
 type unaryAttempt struct {
 	attempt  balancer.Attempt
 	call     *unaryCall
+	hedge    *hedge        // to be sent beside it; nil: none
+	note     *AttemptTrace // nil: nobody asked
 	cancel   context.CancelFunc
 	timeout  time.Duration
 	rings    int64         // when its alarm should ring, on the fleet's clock
@@ -27,60 +29,91 @@ type unaryAttempt struct {
 	learned  bool          // the timeout was
 	cutShort bool          // it ended because it was cut, and not with an answer that was faster
 	hung     bool          // it was cut because its instance hangs, not for its own time
+	paid     bool          // it was cut, and the budget has paid for its successor
+	outrun   bool          // it was cut because another attempt answered
 	teaches  time.Duration // the most that its answer may teach: see methodStats.teaches
 	overdue  atomic.Int32  // see the constants below
 }
 
-// How far an attempt with a timeout has come. It leaves inTime once: the timer and the
+// How far an attempt that can be cut has come. It leaves inTime once: the timer and the
 // answer race for it.
 const (
 	inTime  = iota // and not over
 	late           // its timeout ran out, and it goes on for as long as no other may follow
 	cut            // its timeout ran out, and the next attempt is paid for
 	settled        // over in time
+	lost           // another attempt has answered
 )
 
-// try makes one attempt.
-func (u *unaryCall) try(a *unaryAttempt, now time.Time) error {
-	u.attempts++
-	a.call, a.number = u, u.attempts
+// begin makes a the call's next attempt.
+func (u *unaryCall) begin(a *unaryAttempt, now time.Time) {
+	a.call, a.number = u, u.attempts+1
 	at := &a.attempt
-	at.Fleet, at.Context, at.Begun = u.core.fleet, u.ctx, u.core.fleet.At(now)
+	at.Fleet, at.Context, at.Route = u.core.fleet, u.ctx, u.route
+	at.WaitForReady = u.waits
+	at.Retryable = u.method.idempotent && a.number-u.hangs < u.method.retry.MaxAttempts
 	a.teaches = u.method.stats.teaches()
-	at.Retryable = u.method.idempotent && u.attempts-u.hangs < u.method.retry.MaxAttempts
 	at.Patience = u.method.stats.patience()
-	if u.executed {
-		at.Context = metadata.AppendToOutgoingContext(u.ctx, wire.Attempt, strconv.Itoa(u.attempts))
+	if u.executed || a.isHedge() {
+		at.Context = metadata.AppendToOutgoingContext(u.ctx, wire.Attempt, strconv.Itoa(a.number))
 	}
+	if u.trace != nil {
+		a.note = &AttemptTrace{Number: a.number, Hedge: a.isHedge(), Began: now.Sub(u.began)}
+	}
+}
+
+// try makes the attempt.
+func (a *unaryAttempt) try(r *rpc, now time.Time) error {
+	u, at := a.call, &a.attempt
+	at.Begun = u.core.fleet.At(now)
 	if u.method.idempotent && u.method.retry.MaxAttempts > 1 {
 		a.timeout, a.learned = u.timeout(at.Retryable, now)
 	}
-	if a.timeout <= 0 {
-		return u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
+	starts := a.hedge != nil && !a.isHedge()
+	if a.timeout <= 0 && !starts && a.cancel == nil {
+		return r.invoker(at, u.method.name, r.req, r.reply, r.conn, r.opts...)
 	}
-	at.Context, a.cancel = context.WithCancel(at.Context)
-	first := min(a.timeout, at.Patience)
-	a.rings = at.Begun + int64(first)
-	alarm := u.core.alarms.set(a, first)
-	err := u.rpc.invoker(at, u.method.name, u.rpc.req, u.rpc.reply, u.rpc.conn, u.rpc.opts...)
+	if a.cancel == nil {
+		at.Context, a.cancel = context.WithCancel(at.Context)
+	}
+	var alarm, starter *alarm
+	if starts {
+		starter = u.core.alarms.set(&a.hedge.second, a.hedge.delay)
+	}
+	if a.timeout > 0 {
+		first := min(a.timeout, at.Patience)
+		a.rings = at.Begun + int64(first)
+		alarm = u.core.alarms.set(a, first)
+	}
+	err := r.invoker(at, u.method.name, r.req, r.reply, r.conn, r.opts...)
 	u.core.alarms.off(alarm)
+	u.core.alarms.off(starter)
 	a.overdue.CompareAndSwap(inTime, settled)
 	a.cancel()
-	if a.overdue.Load() != cut || status.Code(err) != codes.Canceled {
+	return a.ended(err)
+}
+
+// ended says whose end it was if the attempt was cancelled, and not by the caller.
+func (a *unaryAttempt) ended(err error) error {
+	u, how := a.call, a.overdue.Load()
+	if status.Code(err) != codes.Canceled {
 		return err
 	}
-	// The cancellation was ours: whoever sees the error is told whose end it was.
-	a.cutShort = true
-	if a.hung {
-		u.hangs++
+	switch {
+	case how == lost:
+		a.outrun = true
+		return err
+	case how != cut:
+		return err
 	}
+	a.cutShort = true
 	if ended := u.ctx.Err(); ended != nil {
 		return status.FromContextError(ended).Err()
 	}
 	if a.hung {
-		return status.Errorf(codes.DeadlineExceeded, "surecall: %q hangs: nothing came back, nor to a probe", at.Instance().ID())
+		return status.Errorf(codes.DeadlineExceeded, "surecall: %q hangs: nothing came back, nor to a probe", a.attempt.Instance().ID())
 	}
-	return status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, at.Instance().ID())
+	return status.Errorf(codes.DeadlineExceeded, "surecall: attempt timeout of %v on %q", a.timeout, a.attempt.Instance().ID())
 }
 
 // timeout returns how long an attempt can take, and whether that was learned. The last
@@ -108,10 +141,19 @@ const tickLate = 50 * time.Millisecond
 // lookAgain is how soon an attempt whose instance is suspected looks at it again.
 const lookAgain = 20 * time.Millisecond
 
+// ring is called by the attempt's alarm. It returns how long from now to ring again; 0:
+// not again.
+func (a *unaryAttempt) ring() (again time.Duration) {
+	if a.isHedge() && a.hedge.stage.Load() < begun {
+		return a.hedge.send()
+	}
+	return a.expired()
+}
+
 // expired is called when the attempt's timeout has run out, and before that when its
-// instance might be found to hang. The attempt is cut only if its successor is paid for.
-// Its time runs from the pick: expired returns how long from now to call it again if
-// that is not over, else 0.
+// instance might be found to hang. The attempt is cut only if its successor is paid for,
+// or under way already as its hedge. Its time runs from the pick: expired returns how
+// long from now to call it again if that is not over, else 0.
 func (a *unaryAttempt) expired() (again time.Duration) {
 	u := a.call
 	i, now := a.attempt.InFlight(), time.Now()
@@ -120,7 +162,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	switch a.overdue.Load() {
 	case inTime:
 	case late: // when its time ran out, none could follow; that may have changed
-		if !hung || !a.mayFollow(now) || !u.state.budget.Withdraw(now) {
+		if !hung || !a.mayFollow(now) || !a.pay(now) {
 			return a.attempt.Patience
 		}
 		a.hung = true
@@ -144,7 +186,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	}
 	next, denied := int32(late), false
 	if a.mayFollow(now) {
-		if u.state.budget.Withdraw(now) {
+		if a.pay(now) {
 			next = cut
 		} else {
 			denied = true
@@ -179,10 +221,20 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	return 0
 }
 
-// mayFollow reports whether another attempt could be made now, if it were paid for.
+// pay pays for the attempt's successor, unless that is its hedge, which is paid for.
+func (a *unaryAttempt) pay(now time.Time) bool {
+	if a.hedge != nil && !a.isHedge() && a.hedge.running() {
+		return true
+	}
+	a.paid = a.call.state.budget.Withdraw(now)
+	return a.paid
+}
+
+// mayFollow reports whether another attempt could be made now, if it were paid for. A
+// hedge has no successor while the attempt that it stands beside goes on.
 func (a *unaryAttempt) mayFollow(now time.Time) bool {
 	u := a.call
-	return u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down()
+	return !a.accompanied() && u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down()
 }
 
 // counted reports whether the service breaker was told of the attempt when its timeout

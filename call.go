@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // unaryCall is one call with all its attempts. It is one allocation, the first attempt
@@ -13,6 +14,7 @@ import (
 type unaryCall struct {
 	tries
 	rpc   rpc
+	kept  proto.Message // a reply that the policy hoped to better
 	first unaryAttempt
 }
 
@@ -25,36 +27,87 @@ type rpc struct {
 }
 
 // run makes attempts until one ends the call.
-func (u *unaryCall) run(a *unaryAttempt, now time.Time) error {
+func (u *unaryCall) run(now time.Time) error {
+	a := &u.first
 	var before error // of the attempt before
 	for {
-		err := u.try(a, now)
+		u.begin(a, now)
+		last, err := u.attempt(a, now)
 		if before != nil && isRejection(err) {
-			return before // something was sent: a rejection would deny that
+			return u.end(last, before) // something was sent: a rejection would deny that
+		}
+		if a = last; a.cutShort && a.hung {
+			u.hangs++
 		}
 		now = time.Now()
-		u.judge(a, err, now)
-		if err == nil {
+		if err == nil && !u.unwanted() {
 			return nil
 		}
-		wait, again := u.next(&a.attempt, err, a.cutShort, now)
+		if err == nil {
+			err = errUnwanted
+		}
+		wait, again := u.next(&a.attempt, err, a.cutShort, a.cutShort && a.paid, now)
 		if !again {
-			return u.final(a, err)
+			return u.end(a, err)
 		}
 		if err := pause(u.ctx, wait); err != nil {
-			return u.final(a, err)
+			return u.end(a, err)
 		}
 		before = err
 		next := &unaryAttempt{}
-		next.attempt.Prior = &a.attempt
-		next.attempt.Rotate, next.attempt.WaitForReady = a.attempt.Rotate, a.attempt.WaitForReady
+		next.attempt.Prior, next.attempt.Rotate = &a.attempt, a.attempt.Rotate
 		a, now = next, time.Now()
 	}
 }
 
-// final is the error that the caller gets. A server's passes through untouched.
-func (u *unaryCall) final(a *unaryAttempt, err error) error {
+// attempt makes one attempt, and maybe a hedge beside it. It returns the one that counts,
+// which is judged.
+func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, error) {
+	u.attempts = a.number
+	if u.attempts == 1 {
+		a.hedge = u.newHedge(a)
+	}
+	err := a.try(&u.rpc, now)
+	u.judge(a, err, time.Now())
+	if a.hedge == nil {
+		u.traced(&a.attempt, a.note, err)
+		return a, err
+	}
+	return a.hedge.join(err)
+}
+
+// unwanted reports whether the policy hopes for a better reply than this one, and keeps
+// it: should none come, it is the answer.
+func (u *unaryCall) unwanted() bool {
+	p := &u.method.retry
+	if p.Unwanted == nil || !u.method.idempotent || !p.Unwanted(u.rpc.reply) {
+		return false
+	}
+	if m, ok := u.rpc.reply.(proto.Message); ok {
+		u.kept = proto.Clone(m)
+	}
+	return true
+}
+
+// errUnwanted is the cause of a retry for a reply that the policy does not want.
+var errUnwanted = status.Error(codes.Unavailable, "surecall: the reply is not wanted: retry.Policy.Unwanted")
+
+// end is what the caller gets. A server's error passes through untouched.
+func (u *unaryCall) end(a *unaryAttempt, err error) error {
+	if err == errUnwanted {
+		return nil
+	}
+	if u.kept != nil {
+		replace(u.rpc.reply.(proto.Message), u.kept)
+		return nil
+	}
 	return u.named(u.core.named(u.ctx, u.method.name, &a.attempt, err), u.method.deadline)
+}
+
+// replace makes m what by is.
+func replace(m, by proto.Message) {
+	proto.Reset(m)
+	proto.Merge(m, by)
 }
 
 // deadlineError says whose deadline it was. It keeps the code of err.

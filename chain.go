@@ -2,9 +2,13 @@ package surecall
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/surecall/surecall/internal/wire"
 )
 
 // The path of a call, outermost first. It is one function for unary calls (unary,
@@ -27,9 +31,20 @@ import (
 func (c *core) unary(
 	ctx context.Context, name string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
-	state := c.state.Load()
-	m := state.methods.find(name)
-	now := time.Now()
+	state, now := c.state.Load(), time.Now()
+	var asked asked
+	opts = asked.read(opts)
+	asked.trace.begin(name, now)
+	m, err := state.methods.under(name, asked.policies)
+	if err == nil {
+		err = c.call(ctx, state, m, &asked, rpc{req, reply, conn, invoker, opts}, now)
+	}
+	asked.end(err, now)
+	return c.observe(state, name, err)
+}
+
+// call is what a call is inside of its fallback.
+func (c *core) call(ctx context.Context, state *policies, m *method, asked *asked, r rpc, now time.Time) error {
 	deadline, has := ctx.Deadline()
 	ours := !has && m.deadline > 0
 	if ours {
@@ -38,23 +53,26 @@ func (c *core) unary(
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
+	if m.callID {
+		ctx = metadata.AppendToOutgoingContext(ctx, wire.CallID, rand.Text())
+	}
 	u := &unaryCall{
 		tries: tries{
 			core: c, state: state, method: m,
-			ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+			ctx: ctx, began: now, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+			route: routeOf(ctx), waits: asked.waits, trace: asked.trace,
 		},
-		rpc: rpc{req, reply, conn, invoker, opts},
+		rpc: r,
 	}
-	waits := waitsForReady(opts)
-	trial, err := c.admit(ctx, state, name, waits, now)
+	trial, err := c.admit(ctx, state, m.name, asked.waits, now)
 	if err != nil {
-		return c.observe(state, name, err)
+		return err
 	}
 	if m.retry.MaxAttempts > 1 {
 		state.budget.Deposit(now)
 	}
-	u.first.attempt.Rotate, u.first.attempt.WaitForReady = trial, waits
-	return c.observe(state, name, u.run(&u.first, now))
+	u.first.attempt.Rotate = trial
+	return u.run(now)
 }
 
 // admit asks the service breaker. While it is open, a call that waits for ready waits
@@ -85,15 +103,4 @@ func (c *core) admit(ctx context.Context, state *policies, name string, waits bo
 		turn.Stop()
 		now = time.Now()
 	}
-}
-
-// waitsForReady reports whether the caller asked for grpc.WaitForReady(true).
-func waitsForReady(opts []grpc.CallOption) bool {
-	waits := false
-	for _, o := range opts {
-		if f, ok := o.(grpc.FailFastCallOption); ok {
-			waits = !f.FailFast
-		}
-	}
-	return waits
 }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
@@ -104,7 +106,9 @@ type method struct {
 	streams    time.Duration // the deadline of streams; 0: none
 	attempt    *AttemptTimeout
 	retry      retry.Policy
+	hedge      *retry.Hedge // nil: none
 	idempotent bool
+	callID     bool
 	stats      *methodStats
 }
 
@@ -155,7 +159,7 @@ func newMethods(s *settings, old *methods) *methods {
 	table := map[string]*method{}
 	if old != nil {
 		for name, m := range *old.table.Load() {
-			table[name] = newMethod(name, s, m.stats)
+			table[name] = newMethod(name, s.resolve(name), m.stats)
 		}
 	}
 	t.table.Store(&table)
@@ -172,7 +176,7 @@ func (t *methods) find(name string) *method {
 	if m := old[name]; m != nil {
 		return m
 	}
-	m := newMethod(name, t.settings, &methodStats{blame: breaker.NewBlame()})
+	m := newMethod(name, t.settings.resolve(name), &methodStats{blame: breaker.NewBlame()})
 	if len(old) < maxMethods {
 		table := maps.Clone(old)
 		table[name] = m
@@ -188,9 +192,29 @@ func (t *methods) recovered() {
 	}
 }
 
-func newMethod(name string, s *settings, stats *methodStats) *method {
-	r := s.resolve(name)
-	m := &method{name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), stats: stats}
+// under returns the method under further options, those of one call.
+func (t *methods) under(name string, opts []CallOption) (*method, error) {
+	m := t.find(name)
+	if opts == nil {
+		return m, nil
+	}
+	r := t.settings.resolve(name)
+	for n, o := range opts {
+		if o == nil {
+			return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: option %d is nil", n)
+		}
+		o.call(&r)
+	}
+	if err := r.takeErr(); err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: %v", err)
+	}
+	return newMethod(m.name, r, m.stats), nil
+}
+
+func newMethod(name string, r methodSettings, stats *methodStats) *method {
+	m := &method{
+		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, stats: stats,
+	}
 	if r.deadlineSet {
 		m.streams = r.deadline
 	}

@@ -36,6 +36,13 @@ type MethodOption interface {
 	method(*methodSettings)
 }
 
+// CallOption is a [MethodOption] that [ForCall] takes too: it applies to one call. What
+// holds state for many calls, a limit for example, cannot; it can be switched off for one.
+type CallOption interface {
+	MethodOption
+	call(*methodSettings)
+}
+
 // WithOptions bundles options. They apply in order; of options that set the same
 // thing, the last wins.
 func WithOptions(opts ...Option) Option {
@@ -212,7 +219,7 @@ func WithNotIdempotent(patterns ...string) LiveOption { return idempotency(false
 func idempotency(is bool, patterns []string) LiveOption {
 	return live(func(s *settings) {
 		for _, p := range patterns {
-			s.rule(p, methodOption(func(m *methodSettings) { m.idempotent = &is }))
+			s.rule(p, idempotent(is))
 		}
 	})
 }
@@ -227,8 +234,8 @@ func ForMethod(pattern string, opts ...MethodOption) LiveOption {
 
 // WithCallDeadline bounds a call, all its attempts together, if the caller's context
 // has no deadline. Default 5 s. Streams are bounded only by a ForMethod that names them.
-func WithCallDeadline(d time.Duration) MethodOption {
-	return methodOption(func(m *methodSettings) {
+func WithCallDeadline(d time.Duration) CallOption {
+	return callOption(func(m *methodSettings) {
 		m.deadline, m.deadlineSet = d, true
 		if d <= 0 {
 			m.fail(fmt.Errorf("surecall: WithCallDeadline %v: want more than 0, or WithoutCallDeadline()", d))
@@ -237,14 +244,14 @@ func WithCallDeadline(d time.Duration) MethodOption {
 }
 
 // WithoutCallDeadline lets calls without a deadline wait for ever.
-func WithoutCallDeadline() MethodOption {
-	return methodOption(func(m *methodSettings) { m.deadline, m.deadlineSet = 0, true })
+func WithoutCallDeadline() CallOption {
+	return callOption(func(m *methodSettings) { m.deadline, m.deadlineSet = 0, true })
 }
 
 // WithAttemptTimeout bounds an attempt of an idempotent method, so that another can
 // follow on another instance. By default it is AttemptTimeout{}, which learns.
-func WithAttemptTimeout(t AttemptTimeout) MethodOption {
-	return methodOption(func(m *methodSettings) {
+func WithAttemptTimeout(t AttemptTimeout) CallOption {
+	return callOption(func(m *methodSettings) {
 		m.attempt = &t
 		m.fail(t.Validate())
 	})
@@ -252,26 +259,63 @@ func WithAttemptTimeout(t AttemptTimeout) MethodOption {
 
 // WithoutAttemptTimeout lets an attempt last as long as its call, unless its instance
 // hangs.
-func WithoutAttemptTimeout() MethodOption {
-	return methodOption(func(m *methodSettings) { m.attempt = nil })
+func WithoutAttemptTimeout() CallOption {
+	return callOption(func(m *methodSettings) { m.attempt = nil })
 }
 
 // WithRetry retries by p. By default it is retry.Policy{}.
-func WithRetry(p retry.Policy) MethodOption {
-	return methodOption(func(m *methodSettings) {
+func WithRetry(p retry.Policy) CallOption {
+	return callOption(func(m *methodSettings) {
 		m.retry = &p
 		m.fail(p.Validate())
 	})
 }
 
-// WithoutRetry makes one attempt for each call.
-func WithoutRetry() MethodOption { return WithRetry(retry.Policy{MaxAttempts: 1}) }
+// WithHedge sends a second attempt of an idempotent method, to another instance, beside
+// one that takes long; the first answer wins, the other attempt is cancelled, and the
+// call returns when that has ended. By default nothing is hedged. The second attempt is
+// sent only if it is paid for by the budget that retries share, there is time for it, a
+// slot under each limit of concurrency, and an instance that is free of the first. It
+// needs replies that are protocol buffers.
+func WithHedge(h retry.Hedge) CallOption {
+	return callOption(func(m *methodSettings) {
+		m.hedge = &h
+		m.fail(h.Validate())
+	})
+}
 
-// The three kinds of option.
+// WithoutHedge sends no attempt beside another.
+func WithoutHedge() CallOption { return callOption(func(m *methodSettings) { m.hedge = nil }) }
+
+// AsIdempotent declares that methods, or one call, may be executed twice with the effect
+// of once, as [WithIdempotent] does for patterns.
+func AsIdempotent() CallOption { return idempotent(true) }
+
+// AsNotIdempotent declares that they must not, whatever their proto file says.
+func AsNotIdempotent() CallOption { return idempotent(false) }
+
+func idempotent(is bool) CallOption {
+	return callOption(func(m *methodSettings) { m.idempotent = &is })
+}
+
+// WithCallID sends an ID along that is the same in all attempts of a call, as metadata
+// surecall-call-id, so that a server that keeps what it has answered can tell a repeat
+// from a new call: see package lifecycle. Where all servers of a method do, it may be
+// declared idempotent although it is not. It costs five allocations.
+func WithCallID() CallOption { return callOption(func(m *methodSettings) { m.callID = true }) }
+
+// WithoutCallID sends none.
+func WithoutCallID() CallOption { return callOption(func(m *methodSettings) { m.callID = false }) }
+
+// WithoutRetry makes one attempt for each call.
+func WithoutRetry() CallOption { return WithRetry(retry.Policy{MaxAttempts: 1}) }
+
+// The four kinds of option.
 type (
 	fixed        func(*settings)
 	live         func(*settings)
 	methodOption func(*methodSettings)
+	callOption   func(*methodSettings)
 )
 
 func (o fixed) client(s *settings)              { o(s) }
@@ -280,3 +324,7 @@ func (live) live()                              {}
 func (o methodOption) client(s *settings)       { o(&s.base); s.fail(s.base.takeErr()) }
 func (methodOption) live()                      {}
 func (o methodOption) method(m *methodSettings) { o(m) }
+func (o callOption) client(s *settings)         { methodOption(o).client(s) }
+func (callOption) live()                        {}
+func (o callOption) method(m *methodSettings)   { o(m) }
+func (o callOption) call(m *methodSettings)     { o(m) }

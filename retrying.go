@@ -24,9 +24,14 @@ type tries struct {
 	method *method
 
 	ctx          context.Context // the caller's, with the call deadline
+	began        time.Time
 	deadline     time.Time
 	hasDeadline  bool
 	deadlineOurs bool // set by us, not by the caller
+
+	route *balancer.Route // where the caller wants it to go; nil: anywhere
+	waits bool            // for ready
+	trace *CallTrace      // nil: nobody asked
 
 	attempts int
 	hangs    int  // of them, those that were cut because their instance hung: they do not count
@@ -34,17 +39,18 @@ type tries struct {
 }
 
 // next decides whether another attempt follows at, which ended with err, and how long
-// from now. paid tells that its successor's token is spent already.
-func (t *tries) next(at *balancer.Attempt, err error, paid bool, now time.Time) (wait time.Duration, again bool) {
+// from now. cut tells that at was cut off so that another could follow, and paid that the
+// budget has paid for that one.
+func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.Time) (wait time.Duration, again bool) {
 	p, executed := &t.method.retry, at.Executed()
 	if at.Instance() == nil || t.ctx.Err() != nil || p.MaxAttempts == 1 {
 		return 0, false
 	}
-	if !paid && !retryable(p, status.Code(err), executed) {
+	if !cut && !retryable(p, status.Code(err), executed) && err != errUnwanted {
 		return 0, false // an answer, or nothing that another instance would do better
 	}
 	t.executed = t.executed || executed
-	pushback, stop, pushed := retry.Pushback(at.Trailer())
+	pushback, stop, pushed := retry.Pushback(at.Trailer(), err)
 	switch {
 	case executed && !t.method.idempotent:
 		return 0, t.deny(at, event.NotIdempotent, err)

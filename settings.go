@@ -53,7 +53,9 @@ type methodSettings struct {
 	deadlineSet bool          // by an option
 	attempt     *AttemptTimeout
 	retry       *retry.Policy
-	idempotent  *bool // nil: what the proto file says
+	hedge       *retry.Hedge // nil: none
+	idempotent  *bool        // nil: what the proto file says
+	callID      bool
 
 	errs []error
 }

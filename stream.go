@@ -36,7 +36,9 @@ func (c *core) stream(
 		deadline, has = now.Add(m.streams), true
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 	}
-	waits := waitsForReady(opts)
+	var asked asked
+	opts = asked.read(opts)
+	waits := asked.waits
 	trial, err := c.admit(ctx, state, name, waits, now)
 	if err != nil {
 		cancel()
@@ -111,7 +113,7 @@ func (s *clientStream) reopens(err error) bool {
 	if s.attempt.Executed() {
 		return false
 	}
-	wait, again := s.next(s.attempt, err, false, time.Now())
+	wait, again := s.next(s.attempt, err, false, false, time.Now())
 	return again && pause(s.ctx, wait) == nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
 )
@@ -25,23 +26,42 @@ type CallTrace struct {
 
 // AttemptTrace is one attempt of a call.
 type AttemptTrace struct {
-	Number    int    // from 1
-	Instance  string // ID; empty: none was picked
-	Address   string
-	Hedge     bool          // sent beside an attempt that took long
-	Began     time.Duration // since the call began
-	Queued    time.Duration // of that, how long it waited for a slot, in a queue of ours
-	Took      time.Duration // from the pick to the end
-	Executed  bool          // the instance may have executed it
-	Verdict   breaker.Verdict
-	Err       error // nil: it brought the reply
-	Abandoned bool  // it was cut off: another attempt answered first, or its time was over
+	Number   int    // from 1
+	Instance string // ID; empty: none was picked
+	Address  string
+	Hedge    bool          // sent beside an attempt that took long
+	Began    time.Duration // since the call began
+	Queued   time.Duration // of that, how long it waited for a slot, in a queue of ours
+	Took     time.Duration // from the pick to the end
+	Executed bool          // the instance may have executed it
+	Verdict  breaker.Verdict
+	Err      error // nil: it brought the reply
+	CutOff   bool  // before it had an answer: another attempt answered, or its time was over
 }
 
 // Trace has t filled in when the call ends: the attempts, where they went, how long they
 // waited, what they brought. A stream's call ends when its last message has been
 // received. t must not be read before, and belongs to one call.
 func Trace(t *CallTrace) grpc.CallOption { return traceOption{trace: t} }
+
+// begin empties the trace; nil: nobody asked.
+func (t *CallTrace) begin(method string, now time.Time) {
+	if t != nil {
+		*t = CallTrace{Method: method, Began: now}
+	}
+}
+
+// traced enters an attempt that is over and judged.
+func (t *tries) traced(at *balancer.Attempt, note *AttemptTrace, err error) {
+	if note == nil {
+		return
+	}
+	if i := at.Instance(); i != nil {
+		note.Instance, note.Address = i.ID(), i.Address()
+	}
+	note.Executed, note.Err = at.Executed(), err
+	t.trace.Attempts = append(t.trace.Attempts, *note)
+}
 
 type traceOption struct {
 	grpc.EmptyCallOption

@@ -12,47 +12,51 @@ import (
 
 // judge tells breaker, balancer and what is learned how the attempt ended.
 func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
-	at, fleet, stats := &a.attempt, u.core.fleet, u.method.stats
-	i := at.Instance()
-	if i == nil {
+	if a.attempt.Instance() == nil {
 		return
 	}
-	clock := fleet.At(now)
-	elapsed := time.Duration(clock - at.Picked())
+	clock := u.core.fleet.At(now)
+	elapsed := time.Duration(clock - a.attempt.Picked())
+	verdict := u.verdict(a, err, elapsed, clock, now)
+	a.attempt.Judge(verdict)
+	if a.note != nil {
+		a.note.Took, a.note.Verdict, a.note.CutOff = elapsed, verdict, a.cutShort || a.outrun
+	}
+}
+
+// verdict is what the attempt's end means for its instance. What it means for others is
+// told on the way.
+func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, clock int64, now time.Time) breaker.Verdict {
+	at, fleet, stats := &a.attempt, u.core.fleet, u.method.stats
+	i := at.Instance()
 	if err == nil {
-		at.Judge(breaker.Success)
 		u.answered(a, elapsed, clock, now)
-		return
+		return breaker.Success
 	}
 	if at.Answered() {
 		fleet.Progress(i, clock)
 	}
 	if !at.Answered() && isLocal(status.Code(err)) {
-		at.Judge(breaker.Ignored)
-		return
+		return breaker.Ignored
 	}
 	verdict := u.state.settings.classify(breaker.Outcome{
 		Code:          status.Code(err),
 		NeverExecuted: !at.Executed(),
-		Canceled:      u.ctx.Err() == context.Canceled,
+		Canceled:      a.outrun || u.ctx.Err() == context.Canceled,
 		TimedOut:      a.cutShort,
 		Elapsed:       elapsed,
 		P99:           stats.p99(),
 	})
 	switch verdict {
 	case breaker.Success:
-		at.Judge(verdict)
 		u.answered(a, elapsed, clock, now)
-		return
 	case breaker.Failure, breaker.RatioFailure:
 		if a.cutShort && a.hung {
-			verdict = breaker.Ignored // it is ejected for that already, until it answers
-			break
+			return breaker.Ignored // it is ejected for that already, until it answers
 		}
 		if a.cutShort && !a.learned {
 			if elapsed < stats.p99() {
-				verdict = breaker.Ignored // cut because time was short, while it was well on its way
-				break
+				return breaker.Ignored // cut because time was short, while it was well on its way
 			}
 			verdict = breaker.RatioFailure // it may be the method that takes longer, and no run of them ejects
 		}
@@ -75,7 +79,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 			fleet.Charge(i, elapsed, clock)
 		}
 	}
-	at.Judge(verdict)
+	return verdict
 }
 
 // isLocal reports whether an error of that code, with nothing received, is gRPC's own

@@ -67,6 +67,10 @@ type replaced struct {
 	next     *replaced
 }
 
+// TriedOn returns an attempt that has been on i, to be the Prior of one that is made
+// while another is still there.
+func TriedOn(i *Instance) *Attempt { return &Attempt{instance: i} }
+
 type attemptKey struct{}
 
 // Value returns the attempt itself to the picker, and all else from the caller's

@@ -45,9 +45,9 @@ func ExampleBudget() {
 }
 
 func ExamplePushback() {
-	wait, stop, ok := retry.Pushback(metadata.Pairs("grpc-retry-pushback-ms", "250"))
+	wait, stop, ok := retry.Pushback(metadata.Pairs("grpc-retry-pushback-ms", "250"), nil)
 	fmt.Println(wait, stop, ok)
-	wait, stop, ok = retry.Pushback(metadata.Pairs("grpc-retry-pushback-ms", "-1"))
+	wait, stop, ok = retry.Pushback(metadata.Pairs("grpc-retry-pushback-ms", "-1"), nil)
 	fmt.Println(wait, stop, ok)
 	// Output:
 	// 250ms false true

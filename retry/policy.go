@@ -33,6 +33,12 @@ type Policy struct {
 	// RESOURCE_EXHAUSTED, whatever is here.
 	// Default UNAVAILABLE; an empty slice that is not nil means no code.
 	Codes []codes.Code
+
+	// Unwanted reports whether a reply, which has come without an error, is not the one
+	// that was hoped for, so that an idempotent method is repeated. If nothing better comes,
+	// the caller gets it. It may be called at the same time for several calls, and must not
+	// change or keep the reply. Default nil: every reply is wanted.
+	Unwanted func(reply any) bool
 }
 
 // The bounds of a Policy.

@@ -31,11 +31,11 @@ func TestPushback(t *testing.T) {
 	} {
 		trailer := metadata.MD{"grpc-retry-pushback-ms": c.values}
 		var got answer
-		if got.wait, got.stop, got.ok = retry.Pushback(trailer); got != c.want {
+		if got.wait, got.stop, got.ok = retry.Pushback(trailer, nil); got != c.want {
 			t.Errorf("%q: %+v, want %+v", c.values, got, c.want)
 		}
 	}
-	if _, _, ok := retry.Pushback(nil); ok {
+	if _, _, ok := retry.Pushback(nil, nil); ok {
 		t.Error("no trailer pushes back")
 	}
 }

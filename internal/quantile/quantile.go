@@ -29,9 +29,10 @@ type Sketch struct {
 	halves  [2]half
 	current atomic.Uint32 // which half receives samples
 	rotated atomic.Int64  // when it began to, in nanoseconds
-	updated atomic.Int64  // when p50 and p99 were computed
-	samples atomic.Int64  // behind p50 and p99
+	updated atomic.Int64  // when the estimates were computed
+	samples atomic.Int64  // behind them
 	p50     atomic.Int64
+	p95     atomic.Int64
 	p99     atomic.Int64
 }
 
@@ -54,13 +55,16 @@ func (s *Sketch) Add(d time.Duration, now int64) {
 	}
 }
 
-// P50 and P99 are the estimates, and Samples the number of latencies behind them.
+// P50 is the latency that half of the calls stay below.
 func (s *Sketch) P50() time.Duration { return time.Duration(s.p50.Load()) }
+
+// P95 is the latency that 95 of 100 calls stay below.
+func (s *Sketch) P95() time.Duration { return time.Duration(s.p95.Load()) }
 
 // P99 is the latency that 99 of 100 calls stay below.
 func (s *Sketch) P99() time.Duration { return time.Duration(s.p99.Load()) }
 
-// Samples is the number of latencies behind P50 and P99.
+// Samples is the number of latencies behind the estimates.
 func (s *Sketch) Samples() int64 { return s.samples.Load() }
 
 // rotate empties the older half and makes it the current one, once per half-window.
@@ -94,6 +98,7 @@ func (s *Sketch) compute() {
 		}
 	}
 	s.p50.Store(int64(at(&merged, total, 0.50)))
+	s.p95.Store(int64(at(&merged, total, 0.95)))
 	s.p99.Store(int64(at(&merged, total, 0.99)))
 	s.samples.Store(total)
 }

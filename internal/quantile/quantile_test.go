@@ -45,6 +45,9 @@ func TestAccuracy(t *testing.T) {
 			if got, want := s.P50(), exact(all, 0.5); !within(got, want) {
 				t.Errorf("p50 %v, exactly %v", got, want)
 			}
+			if got, want := s.P95(), exact(all, 0.95); !within(got, want) {
+				t.Errorf("p95 %v, want %v", got, want)
+			}
 			if got, want := s.P99(), exact(all, 0.99); !within(got, want) {
 				t.Errorf("p99 %v, exactly %v", got, want)
 			}
