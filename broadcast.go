@@ -56,7 +56,9 @@ func Broadcast[Req, Reply any](
 	if err = errors.Join(err, fillsNothing("Broadcast", opts)); err != nil {
 		return nil, err
 	}
-	waits := waitsForReady(opts)
+	var asked asked
+	opts = asked.read(opts)
+	waits := asked.waits
 	instances, err := client.audience(ctx, waits)
 	if err != nil {
 		return nil, err
