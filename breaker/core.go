@@ -69,7 +69,7 @@ const never = math.MaxInt64
 // newInner returns gobreaker's half: the window while closed, and the three states.
 func (c *core) newInner() *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		MaxRequests:  uint32(c.trials), //nolint:gosec // Validate bounds it
+		MaxRequests:  uint32(c.trials),
 		Interval:     c.window,
 		BucketPeriod: c.window / 10,
 		Timeout:      innerTimeout,
@@ -177,30 +177,29 @@ func (c *core) close(now time.Time, mode Mode, why string) {
 	c.move(StateClosed, mode, why)
 }
 
-// renew makes the breaker as good as new: closed, with nothing remembered.
+// renew forgets all, and closes the breaker if nobody forces it open.
 func (c *core) renew(now time.Time, mode Mode, why string) {
 	c.inner = c.newInner()
 	c.doublings = 0
-	c.close(now, mode, why)
+	if mode != ForcedOpen {
+		c.close(now, mode, why)
+		return
+	}
+	if Closed(c.word.Load()) {
+		c.since = now
+	}
+	c.until = time.Time{}
+	c.dueAt.Store(never) // before anyone can see it open
+	c.move(StateOpen, mode, why)
 }
 
 func (c *core) setMode(m Mode) {
 	if m != ForcedOpen && m != Disabled {
 		m = Automatic
 	}
-	now := time.Now()
 	c.mu.Lock()
-	switch word := c.word.Load(); {
-	case m == modeOf(word) && m != Automatic: // it is as it shall be
-	case m == ForcedOpen:
-		if Closed(word) {
-			c.since = now
-		}
-		c.until = time.Time{}
-		c.dueAt.Store(never) // before anyone can see it open
-		c.move(StateOpen, m, m.byHand())
-	default:
-		c.renew(now, m, m.byHand())
+	if m == Automatic || m != modeOf(c.word.Load()) {
+		c.renew(time.Now(), m, m.byHand())
 	}
 	c.mu.Unlock()
 	c.deliver()

@@ -22,6 +22,8 @@ var modelPolicy = breaker.Policy{
 // reference is an instance breaker written as plainly as possible: it keeps every
 // result and counts anew each time.
 type reference struct {
+	dryRun    bool
+	mode      breaker.Mode
 	state     breaker.State
 	overruled bool
 	epoch     int
@@ -59,8 +61,23 @@ func (r *reference) condemned() bool {
 		requests >= modelPolicy.MinRequests && 2*failures >= requests
 }
 
+// shown is the state that acts.
+func (r *reference) shown() breaker.State {
+	if r.dryRun && r.mode == breaker.Automatic {
+		return breaker.StateClosed
+	}
+	return r.state
+}
+
 func (r *reference) record(epoch int, v breaker.Verdict) {
-	if v == breaker.Ignored || r.state != breaker.StateClosed || epoch != r.epoch {
+	if v == breaker.Ignored || r.mode != breaker.Automatic || r.shown() != breaker.StateClosed || epoch != r.epoch {
+		return
+	}
+	if r.state == breaker.StateOpen {
+		if !time.Now().Before(r.until) && time.Since(r.start) > time.Millisecond {
+			r.enter(breaker.StateHalfOpen)
+			r.done(r.epoch, v)
+		}
 		return
 	}
 	r.results = append(r.results, result{time.Now(), v != breaker.Success})
@@ -96,13 +113,28 @@ func (r *reference) eject() {
 
 func (r *reference) enter(s breaker.State) {
 	*r = reference{
-		state: s, epoch: r.epoch + 1, doublings: r.doublings,
+		dryRun: r.dryRun, mode: r.mode, state: s, epoch: r.epoch + 1, doublings: r.doublings,
 		start: time.Now(), may: r.may, rnd: r.rnd,
 	}
 }
 
+func (r *reference) setMode(m breaker.Mode) {
+	if m == r.mode && m != breaker.Automatic {
+		return
+	}
+	r.mode, r.doublings = m, 0
+	if m == breaker.ForcedOpen {
+		r.enter(breaker.StateOpen)
+	} else {
+		r.enter(breaker.StateClosed)
+	}
+}
+
 func (r *reference) due() bool {
-	switch r.state {
+	if r.mode != breaker.Automatic {
+		return false
+	}
+	switch r.shown() {
 	case breaker.StateOpen:
 		return !time.Now().Before(r.until)
 	case breaker.StateHalfOpen:
@@ -141,11 +173,23 @@ func (r *reference) done(epoch int, v breaker.Verdict) {
 
 // play interprets each pair of bytes as an operation and an argument, on a breaker and
 // its reference, and compares them after each.
-func play(t *testing.T, program []byte) {
-	ref := &reference{start: time.Now(), may: true, rnd: 0.5}
-	b := breaker.NewInstance(modelPolicy, breaker.Hooks{
+func play(t *testing.T, dryRun bool, program []byte) {
+	ref := &reference{dryRun: dryRun, start: time.Now(), may: true, rnd: 0.5}
+	told := breaker.StateClosed // of the changes that acted
+	policy := modelPolicy
+	policy.DryRun = dryRun
+	b := breaker.NewInstance(policy, breaker.Hooks{
 		MayEject: func() bool { return ref.may },
 		Rand:     func() float64 { return ref.rnd },
+		Changed: func(c breaker.Change) {
+			if c.DryRun {
+				return
+			}
+			if c.From != told {
+				t.Fatalf("told of a change from %v, want from %v", c.From, told)
+			}
+			told = c.To
+		},
 	})
 	type attempt struct {
 		word  uint64
@@ -154,7 +198,7 @@ func play(t *testing.T, program []byte) {
 	}
 	var attempts, trials []attempt // in flight or over: any of them may report again
 	for n := 0; n+1 < len(program); n += 2 {
-		op, arg := program[n]%13, int(program[n+1])
+		op, arg := program[n]%14, int(program[n+1])
 		verdict := breaker.Verdict(arg % 4)
 		switch op {
 		case 0:
@@ -196,8 +240,9 @@ func play(t *testing.T, program []byte) {
 			switch arg % 8 {
 			case 0:
 				b.Reset()
-				ref.doublings = 0
-				ref.enter(breaker.StateClosed)
+				if ref.mode == breaker.Automatic {
+					ref.setMode(breaker.Automatic)
+				}
 			case 1, 2:
 				b.ClearRun()
 				ref.run = 0
@@ -207,8 +252,17 @@ func play(t *testing.T, program []byte) {
 			}
 		case 12:
 			ref.rnd = float64(arg) / 256
+		case 13:
+			if mode := breaker.Mode(arg % 16); mode <= breaker.Disabled || ref.mode != breaker.Automatic {
+				mode %= 3
+				b.SetMode(mode)
+				ref.setMode(mode)
+			}
 		}
 		compare(t, n/2, b, ref)
+		if told != b.State() {
+			t.Fatalf("step %d: the changes led to %v, want %v", n/2, told, b.State())
+		}
 	}
 }
 
@@ -217,12 +271,15 @@ func compare(t *testing.T, step int, b *breaker.Instance, ref *reference) {
 	got := b.Counts()
 	requests, failures := ref.window()
 	want := breaker.Counts{
-		State: ref.state, Overruled: ref.overruled, Requests: requests, Failures: failures, Run: ref.run,
+		State: ref.state, Overruled: ref.overruled, Mode: ref.mode, DryRun: ref.dryRun, Requests: requests, Failures: failures, Run: ref.run,
 		EjectedUntil: ref.until,
 		Ejections:    got.Ejections, EjectedSince: got.EjectedSince, // for display only
 	}
 	if got != want {
 		t.Fatalf("step %d:\n got %+v\nwant %+v", step, got, want)
+	}
+	if got, want := b.State(), ref.shown(); got != want || breaker.Closed(b.Word()) != (want == breaker.StateClosed) {
+		t.Fatalf("step %d: it does as if %v, want %v", step, got, want)
 	}
 	if got, want := b.Due(time.Now()), ref.due(); got != want {
 		t.Fatalf("step %d: due is %v, want %v", step, got, want)
@@ -239,7 +296,7 @@ func TestInstanceModel(t *testing.T) {
 		for i := range program {
 			program[i] = byte(rnd.Uint32())
 		}
-		synctest.Test(t, func(t *testing.T) { play(t, program) })
+		synctest.Test(t, func(t *testing.T) { play(t, seed%4 == 0, program) })
 		if t.Failed() {
 			t.Fatalf("with seed %d", seed)
 		}
@@ -247,13 +304,15 @@ func TestInstanceModel(t *testing.T) {
 }
 
 func FuzzInstance(f *testing.F) {
-	f.Add([]byte{2, 2, 2, 2, 2, 2, 1, 20, 7, 100, 9, 1})           // trip, wait, trial, close
-	f.Add([]byte{2, 2, 2, 2, 2, 2, 1, 20, 7, 0, 7, 9, 9, 6, 9, 2}) // lose a trial, late result
-	f.Add([]byte{11, 4, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 11, 5})      // overruled
-	f.Fuzz(func(t *testing.T, program []byte) {
+	f.Add(false, []byte{2, 2, 2, 2, 2, 2, 1, 20, 7, 100, 9, 1})           // trip, wait, trial, close
+	f.Add(false, []byte{2, 2, 2, 2, 2, 2, 1, 20, 7, 0, 7, 9, 9, 6, 9, 2}) // lose a trial, late result
+	f.Add(false, []byte{11, 4, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 11, 5})      // overruled
+	f.Add(true, []byte{2, 2, 2, 2, 2, 2, 1, 20, 2, 2, 1, 40, 2, 1})       // a dry run's trials
+	f.Add(false, []byte{13, 1, 1, 99, 7, 9, 13, 0, 2, 2, 2, 2, 2, 2})     // forced open, and back
+	f.Fuzz(func(t *testing.T, dryRun bool, program []byte) {
 		if len(program) > 2000 {
 			t.Skip("longer than it is worth")
 		}
-		synctest.Test(t, func(t *testing.T) { play(t, program) })
+		synctest.Test(t, func(t *testing.T) { play(t, dryRun, program) })
 	})
 }

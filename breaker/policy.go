@@ -99,6 +99,44 @@ func (p Policy) Judge(v Verdict, elapsed time.Duration) Verdict {
 	return v
 }
 
+// ServicePolicy says when a whole service is taken for dead. The zero value is the
+// documented default, and so is each zero field.
+type ServicePolicy struct {
+	// Quiet is how long nothing may have succeeded, while attempts kept failing, for
+	// the service to be taken for dead. Default 1s.
+	Quiet time.Duration
+
+	// MinFailures is how many attempts must have failed within the last 2×Quiet.
+	// Default 20.
+	MinFailures int
+
+	// TrialInterval is the time between two attempts that are let through while the
+	// breaker is open. Default 50ms.
+	TrialInterval time.Duration
+
+	// DryRun makes the breaker decide and tell of its changes, and yet let all calls
+	// pass. Default false.
+	DryRun bool
+}
+
+// WithDefaults returns p with every zero field replaced by its default.
+func (p ServicePolicy) WithDefaults() ServicePolicy {
+	setDefault(&p.Quiet, time.Second)
+	setDefault(&p.MinFailures, 20)
+	setDefault(&p.TrialInterval, 50*time.Millisecond)
+	return p
+}
+
+// Validate reports everything that is wrong with p, joined; nil if nothing is.
+func (p ServicePolicy) Validate() error {
+	p = p.WithDefaults()
+	return errors.Join(
+		inRange("Quiet", p.Quiet, minSpan, maxSpan),
+		inRange("MinFailures", p.MinFailures, 1, maxServiceFailures),
+		inRange("TrialInterval", p.TrialInterval, time.Millisecond, maxSpan),
+	)
+}
+
 const (
 	// minSpan leaves room for gobreaker's own Timeout and for ten steps of a window.
 	minSpan = 10 * time.Millisecond

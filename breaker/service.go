@@ -87,7 +87,8 @@ func (s *Service) Success(now time.Time) {
 	s.mu.Lock()
 	if s.phase.CompareAndSwap(s.opening(), calm) {
 		s.tell(Change{
-			From: StateOpen, To: StateClosed, DryRun: s.policy.DryRun, Why: fmt.Sprintf("an attempt succeeded after %v", s.since(s.opened, now)),
+			From: StateOpen, To: StateClosed, DryRun: s.policy.DryRun,
+			Why: fmt.Sprintf("an attempt succeeded after %v", s.since(s.opened, now)),
 		})
 	}
 	s.mu.Unlock()
@@ -131,9 +132,6 @@ func (s *Service) Failure(now time.Time) {
 // not, unless by hand: what it would be is in [Service.Counts].
 func (s *Service) Open() bool { return s.phase.Load() >= open }
 
-// Mode returns who decides, with one atomic load.
-func (s *Service) Mode() Mode { return modeIn(s.phase.Load()) }
-
 // SetMode forces the breaker open, disables it, or lets it decide again, which begins
 // closed with nothing remembered: to close it by hand, set Automatic.
 func (s *Service) SetMode(m Mode) {
@@ -152,18 +150,21 @@ func (s *Service) SetMode(m Mode) {
 		s.opened = s.instant(time.Now()) // only shown
 	}
 	s.failed = 0
-	if c := (Change{From: shown(was), To: shown(phase), Mode: m, Why: m.byHand()}); c.From != c.To || modeIn(was) != m {
+	c := Change{From: shown(was), To: shown(phase), Mode: m, Why: m.byHand()}
+	if s.policy.DryRun && c.From == c.To {
+		c.From, c.To, c.DryRun = decided(was), decided(phase), true
+	}
+	if c.From != c.To || modeIn(was) != m {
 		s.tell(c)
-	} else if was == wouldOpen {
-		s.tell(Change{From: StateOpen, To: StateClosed, DryRun: true, Why: m.byHand()})
 	}
 	s.mu.Unlock()
 	s.deliver()
 }
 
-// ServiceCounts is a service breaker at one moment, for display.
+// ServiceCounts is a service breaker at one moment, for display. In a dry run State and
+// OpenSince are what they would be.
 type ServiceCounts struct {
-	Open   bool // in a dry run: would be
+	State  State // never half-open
 	Mode   Mode
 	DryRun bool // as the policy says
 
@@ -176,11 +177,11 @@ func (s *Service) Counts() ServiceCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	phase := s.phase.Load()
-	c := ServiceCounts{Open: phase >= open || phase == wouldOpen, Mode: modeIn(phase), DryRun: s.policy.DryRun}
+	c := ServiceCounts{State: decided(phase), Mode: modeIn(phase), DryRun: s.policy.DryRun}
 	if phase == failing || phase == wouldOpen || phase == open {
 		c.Failures = s.failed
 	}
-	if c.Open {
+	if c.State == StateOpen {
 		c.OpenSince = s.origin.Add(time.Duration(s.opened))
 	}
 	return c
@@ -220,7 +221,14 @@ func (s *Service) opening() uint32 {
 	return open
 }
 
-// shown is what a phase does.
+// decided is what a phase is, shown what it does: they differ in a dry run.
+func decided(phase uint32) State {
+	if phase == wouldOpen {
+		return StateOpen
+	}
+	return shown(phase)
+}
+
 func shown(phase uint32) State {
 	if phase < open {
 		return StateClosed

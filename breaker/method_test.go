@@ -1,0 +1,323 @@
+package breaker_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/surecall/surecall/breaker"
+)
+
+// call makes n calls, one after the other, as far as they pass.
+func call(m *breaker.Method, v breaker.Verdict, elapsed time.Duration, n int) (passed int) {
+	for range n {
+		if e, ok := m.Enter(time.Now()); ok {
+			m.Record(e, v, elapsed, time.Now())
+			passed++
+		}
+	}
+	return passed
+}
+
+func wantMethod(t *testing.T, m *breaker.Method, want breaker.State) {
+	t.Helper()
+	if got := m.State(); got != want {
+		t.Fatalf("state is %v, want %v: %+v", got, want, m.Counts())
+	}
+}
+
+func TestMethodOpens(t *testing.T) {
+	slow := breaker.MethodPolicy{SlowCall: time.Second}
+	for _, c := range []struct {
+		name   string
+		policy breaker.MethodPolicy
+		feed   func(m *breaker.Method)
+		want   breaker.State
+	}{
+		{"too few", breaker.MethodPolicy{}, func(m *breaker.Method) { call(m, breaker.Failure, 0, 19) }, breaker.StateClosed},
+		{"enough", breaker.MethodPolicy{}, func(m *breaker.Method) { call(m, breaker.Failure, 0, 20) }, breaker.StateOpen},
+		{"of the other kind", breaker.MethodPolicy{}, func(m *breaker.Method) { call(m, breaker.RatioFailure, 0, 20) }, breaker.StateOpen},
+		{"half", breaker.MethodPolicy{}, func(m *breaker.Method) {
+			call(m, breaker.Success, 0, 10)
+			call(m, breaker.Failure, 0, 10)
+		}, breaker.StateOpen},
+		{"under half", breaker.MethodPolicy{}, func(m *breaker.Method) {
+			call(m, breaker.Success, 0, 11)
+			call(m, breaker.Failure, 0, 10)
+		}, breaker.StateClosed},
+		{"ignored ones say nothing", breaker.MethodPolicy{}, func(m *breaker.Method) {
+			call(m, breaker.Failure, 0, 19)
+			call(m, breaker.Ignored, time.Hour, 1000)
+		}, breaker.StateClosed},
+		{"the window rolls", breaker.MethodPolicy{}, func(m *breaker.Method) {
+			call(m, breaker.Failure, 0, 19)
+			time.Sleep(11 * time.Second)
+			call(m, breaker.Failure, 0, 19)
+		}, breaker.StateClosed},
+		{"slow calls with no rule for them", breaker.MethodPolicy{}, func(m *breaker.Method) { call(m, breaker.Success, time.Hour, 100) }, breaker.StateClosed},
+		{"slow calls", slow, func(m *breaker.Method) { call(m, breaker.Success, time.Second, 20) }, breaker.StateOpen},
+		{"too few slow calls", slow, func(m *breaker.Method) { call(m, breaker.Success, time.Second, 19) }, breaker.StateClosed},
+		{"calls that are nearly slow", slow, func(m *breaker.Method) { call(m, breaker.Success, 999*ms, 100) }, breaker.StateClosed},
+		{"slow, and slow in failing", slow, func(m *breaker.Method) {
+			call(m, breaker.Success, 0, 12)
+			call(m, breaker.Failure, time.Second, 6) // 6 of 24 fail
+			call(m, breaker.Success, time.Second, 6)
+		}, breaker.StateOpen},
+		{"under half are slow, under half fail", slow, func(m *breaker.Method) {
+			call(m, breaker.Success, 0, 10)
+			call(m, breaker.Failure, 0, 9)
+			call(m, breaker.Success, time.Second, 9)
+		}, breaker.StateClosed},
+		{"ignored ones are not slow", slow, func(m *breaker.Method) { call(m, breaker.Ignored, time.Hour, 1000) }, breaker.StateClosed},
+		{"the window of slow calls rolls", slow, func(m *breaker.Method) {
+			call(m, breaker.Success, time.Second, 19)
+			time.Sleep(11 * time.Second)
+			call(m, breaker.Success, time.Second, 19)
+		}, breaker.StateClosed},
+		{"a ratio of slow calls", breaker.MethodPolicy{SlowCall: time.Second, SlowRatio: 0.1}, func(m *breaker.Method) {
+			call(m, breaker.Success, 0, 27)
+			call(m, breaker.Success, time.Second, 3)
+		}, breaker.StateOpen},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := breaker.NewMethod(c.policy, nil)
+				c.feed(m)
+				wantMethod(t, m, c.want)
+			})
+		})
+	}
+}
+
+func TestMethodSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var why []string
+		m := breaker.NewMethod(breaker.MethodPolicy{SlowCall: time.Second, Trials: 1}, func(c breaker.Change) { why = append(why, c.Why) })
+		call(m, breaker.Success, 2*time.Second, 20)
+		awaitTrial(m)
+		call(m, breaker.Success, 1500*ms, 1)
+		awaitTrial(m)
+		call(m, breaker.Failure, 0, 1)
+		awaitTrial(m)
+		call(m, breaker.Success, 0, 1)
+		call(m, breaker.Success, 0, 5)
+		call(m, breaker.Failure, 0, 15)
+		want := []string{
+			"20 of 20 calls took 1s or more in 10s", "trial", "trial took 1.5s", "trial", "trial failed", "trial",
+			"trial succeeded", "15 of 20 calls failed in 10s",
+		}
+		if got := strings.Join(why, "; "); got != strings.Join(want, "; ") {
+			t.Fatalf("told %q", got)
+		}
+	})
+}
+
+// awaitTrial sleeps until a trial is due.
+func awaitTrial(m *breaker.Method) { time.Sleep(m.RetryAfter(time.Now())) }
+
+func TestMethodRejectsWhileOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := breaker.NewMethod(breaker.MethodPolicy{Jitter: 1e-9}, nil)
+		if got := m.RetryAfter(time.Now()); got != 0 {
+			t.Fatalf("closed, and calls shall come back after %v", got)
+		}
+		late, _ := m.Enter(time.Now())
+		call(m, breaker.Failure, 0, 20)
+		if got := m.RetryAfter(time.Now()).Round(ms); got != 5*time.Second {
+			t.Fatalf("calls shall come back after %v, want 5s", got)
+		}
+		time.Sleep(4999 * ms)
+		m.Record(late, breaker.Success, 5*time.Second, time.Now())
+		if n := call(m, breaker.Success, 0, 1000); n != 0 {
+			t.Fatalf("%d calls passed an open breaker", n)
+		}
+		time.Sleep(2 * ms)
+		if got := m.RetryAfter(time.Now()); got != 0 {
+			t.Fatalf("a trial is due, and calls shall come back after %v", got)
+		}
+		if n := call(m, breaker.Success, 0, 1); n != 1 {
+			t.Fatal("no trial when the opening is over")
+		}
+	})
+}
+
+func TestMethodTrials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := breaker.NewMethod(breaker.MethodPolicy{Jitter: 1e-9}, nil)
+		call(m, breaker.Failure, 0, 20)
+		for _, want := range []time.Duration{5, 10, 20, 40, 60, 60} {
+			if got := m.RetryAfter(time.Now()).Round(ms); got != want*time.Second {
+				t.Fatalf("open for %v, want %ds", got, want)
+			}
+			awaitTrial(m)
+			if n := call(m, breaker.Success, 0, 2); n != 2 { // one after the other
+				t.Fatalf("%d trials, want 2", n)
+			}
+			wantMethod(t, m, breaker.StateHalfOpen)
+			trial, ok := m.Enter(time.Now())
+			if _, second := m.Enter(time.Now()); !ok || second {
+				t.Fatalf("trials beside one another: %v, %v; want one", ok, second)
+			}
+			m.Record(trial, breaker.RatioFailure, 0, time.Now()) // one of three is enough
+			wantMethod(t, m, breaker.StateOpen)
+		}
+		awaitTrial(m)
+		call(m, breaker.Success, 0, 3)
+		wantMethod(t, m, breaker.StateClosed)
+		if c := m.Counts(); c.Requests != 0 || !c.OpenSince.IsZero() || c.Openings != 7 {
+			t.Fatalf("closed with %+v, want an empty window and 7 openings", c)
+		}
+	})
+}
+
+// A method whose calls always take longer than Open: were each trial void as soon as the
+// next one is given out, none would ever count.
+func TestMethodLateTrialsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := breaker.NewMethod(breaker.MethodPolicy{Open: time.Second}, nil)
+		call(m, breaker.Failure, 0, 20)
+		awaitTrial(m)
+		var trials []breaker.Entry
+		for range 100 { // a call each 100ms, all of which hang so far
+			if e, ok := m.Enter(time.Now()); ok {
+				trials = append(trials, e)
+			}
+			time.Sleep(100 * ms)
+		}
+		if len(trials) != 10 {
+			t.Fatalf("%d trials in 10s, want one each second: the one before is lost by then", len(trials))
+		}
+		for _, e := range trials[:3] {
+			m.Record(e, breaker.Success, 10*time.Second, time.Now())
+		}
+		wantMethod(t, m, breaker.StateClosed)
+		for _, e := range trials[3:] {
+			m.Record(e, breaker.Failure, 10*time.Second, time.Now())
+		}
+		if c := m.Counts(); c.State != breaker.StateClosed || c.Requests != 0 {
+			t.Fatalf("trials of an opening that is over counted: %+v", c)
+		}
+	})
+}
+
+func TestMethodIgnoredTrialIsDueAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changes := 0
+		m := breaker.NewMethod(breaker.MethodPolicy{}, func(breaker.Change) { changes++ })
+		call(m, breaker.Failure, 0, 20)
+		awaitTrial(m)
+		if n := call(m, breaker.Ignored, time.Hour, 100); n != 100 {
+			t.Fatalf("%d trials that said nothing, want each followed by the next", n)
+		}
+		wantMethod(t, m, breaker.StateHalfOpen)
+		if changes != 2 {
+			t.Fatalf("told %d changes, want 2: open and half-open", changes)
+		}
+		call(m, breaker.Success, 0, 3)
+		wantMethod(t, m, breaker.StateClosed)
+	})
+}
+
+func TestMethodEntryOfNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := breaker.NewMethod(breaker.MethodPolicy{}, nil)
+		for range 100 {
+			m.Record(breaker.Entry{}, breaker.Failure, 0, time.Now())
+		}
+		if c := m.Counts(); c.Requests != 0 {
+			t.Fatalf("an entry of no call was counted: %+v", c)
+		}
+	})
+}
+
+// In a half-open time as in a closed one, the method's own instances may be few: one
+// broken method must not let all its callers in at once.
+func TestMethodHammer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last, told := breaker.StateClosed, 0 // not synchronised: told one at a time
+		m := breaker.NewMethod(breaker.MethodPolicy{Open: 10 * ms, MaxOpen: 10 * ms, SlowCall: 5 * ms}, func(c breaker.Change) {
+			if c.From != last {
+				t.Errorf("change %d is from %v, but the one before was to %v", told, c.From, last)
+			}
+			last = c.To
+			told++
+		})
+		var callers sync.WaitGroup
+		for n := range 64 {
+			callers.Go(func() {
+				for i := range 200 {
+					if e, ok := m.Enter(time.Now()); ok {
+						elapsed := time.Duration(n%8) * ms
+						time.Sleep(elapsed)
+						v := breaker.Failure
+						if i/20%2 == 0 {
+							v = breaker.Success
+						}
+						m.Record(e, v, elapsed, time.Now())
+					}
+					if n == 0 && i%50 == 49 {
+						m.SetMode(breaker.Mode(i / 50 % 3))
+					}
+					m.Counts()
+					time.Sleep(ms)
+				}
+			})
+		}
+		callers.Wait()
+		if last != m.State() || told < 20 {
+			t.Fatalf("%d changes told, the last to %v; the state is %v", told, last, m.State())
+		}
+	})
+}
+
+func TestMethodAllocatesNothing(t *testing.T) {
+	m := breaker.NewMethod(breaker.MethodPolicy{SlowCall: time.Second}, nil)
+	now := time.Now()
+	for _, v := range []breaker.Verdict{breaker.Ignored, breaker.Success} {
+		if n := testing.AllocsPerRun(1000, func() {
+			e, _ := m.Enter(now)
+			m.Record(e, v, ms, now)
+		}); n != 0 {
+			t.Errorf("a call that ends with %v allocates %v times", v, n)
+		}
+	}
+	m.SetMode(breaker.ForcedOpen)
+	if n := testing.AllocsPerRun(1000, func() { m.Enter(now); m.RetryAfter(now) }); n != 0 {
+		t.Errorf("a rejection allocates %v times", n)
+	}
+}
+
+func BenchmarkMethod(b *testing.B) {
+	now := time.Now()
+	b.Run("Enter", func(b *testing.B) {
+		m := breaker.NewMethod(breaker.MethodPolicy{}, nil)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				m.Enter(now)
+			}
+		})
+	})
+	b.Run("Enter and Record", func(b *testing.B) {
+		m := breaker.NewMethod(breaker.MethodPolicy{}, nil)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				e, _ := m.Enter(now)
+				m.Record(e, breaker.Success, ms, now)
+			}
+		})
+	})
+	b.Run("rejection", func(b *testing.B) {
+		m := breaker.NewMethod(breaker.MethodPolicy{}, nil)
+		m.SetMode(breaker.ForcedOpen)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				m.Enter(now)
+			}
+		})
+	})
+}
