@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -21,6 +23,7 @@ import (
 	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/internal/pipe"
 	"github.com/surecall/surecall/lifecycle"
+	"github.com/surecall/surecall/lifecycle/once"
 )
 
 const service = "orders"
@@ -33,6 +36,7 @@ type rig struct {
 	config   lifecycle.Config
 	life     *lifecycle.Life
 	server   *grpc.Server
+	once     *once.Policy // nil: calls are executed as they come
 	orders   *handler
 	conn     *grpc.ClientConn
 	client   orders.OrdersClient
@@ -55,7 +59,7 @@ func inBubble(t *testing.T, change func(*rig, *lifecycle.Config), test func(*tes
 	})
 }
 
-func newRig(t *testing.T, change func(*rig, *lifecycle.Config)) *rig {
+func newRig(t *testing.T, change func(*rig, *lifecycle.Config), options ...grpc.ServerOption) *rig {
 	r := &rig{t: t, registry: memory.New(), lis: pipe.Listen(), orders: &handler{}}
 	r.config = lifecycle.Config{
 		Service: service, Listener: r.lis, Address: "10.0.0.1:80",
@@ -73,8 +77,12 @@ func newRig(t *testing.T, change func(*rig, *lifecycle.Config)) *rig {
 		change(r, &r.config)
 	}
 	r.life = lifecycle.New(r.config)
-	r.server = grpc.NewServer(r.life.ServerOptions()...)
-	orders.RegisterOrdersServer(r.server, r.orders)
+	r.server = grpc.NewServer(append(r.life.ServerOptions(), options...)...)
+	var registrar grpc.ServiceRegistrar = r.server
+	if r.once != nil {
+		registrar = r.life.Once(registrar, *r.once)
+	}
+	orders.RegisterOrdersServer(registrar, r.orders)
 	r.conn = dial(t, r.lis)
 	r.client = orders.NewOrdersClient(r.conn)
 	return r
@@ -160,8 +168,10 @@ func (r *rig) did(step string) bool {
 // handler answers as its functions say, or at once.
 type handler struct {
 	orders.UnimplementedOrdersServer
-	get   func(context.Context) error
-	watch func(grpc.ServerStreamingServer[orders.Order]) error
+	get    func(context.Context) error
+	place  func(context.Context) error
+	placed atomic.Int64 // executions of Place
+	watch  func(grpc.ServerStreamingServer[orders.Order]) error
 }
 
 func (h *handler) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, error) {
@@ -171,6 +181,17 @@ func (h *handler) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order,
 		}
 	}
 	return &orders.Order{Id: r.GetId()}, nil
+}
+
+// Place answers with how many were placed.
+func (h *handler) Place(ctx context.Context, r *orders.PlaceRequest) (*orders.Order, error) {
+	n := h.placed.Add(1)
+	if h.place != nil {
+		if err := h.place(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &orders.Order{Id: strconv.FormatInt(n, 10), Item: r.GetItem()}, nil
 }
 
 func (h *handler) Watch(_ *orders.GetRequest, stream grpc.ServerStreamingServer[orders.Order]) error {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// recordCost is what a record takes beside its key and value: measured, map and list
-// included.
+// recordCost is what a record takes beside its key and value: 204 bytes were measured
+// at 150,000 records, map and list included, and a map may be half as full.
 const recordCost = 250
 
 // shard is a part of a [Memory] with bounds of its own.
