@@ -28,6 +28,7 @@ type Cluster struct {
 
 	t          testing.TB
 	register   func(grpc.ServiceRegistrar, *Instance)
+	options    []grpc.ServerOption
 	background sync.WaitGroup // what Kill does not wait for
 
 	mu        sync.Mutex // taken before an instance's
@@ -37,22 +38,25 @@ type Cluster struct {
 	closed    bool
 }
 
-// NewCluster starts n instances of the orders service and registers them.
-func NewCluster(t testing.TB, n int) *Cluster {
+// NewCluster starts n instances of the orders service and registers them. Their servers are
+// made with opts: see [NewClusterOf].
+func NewCluster(t testing.TB, n int, opts ...grpc.ServerOption) *Cluster {
 	t.Helper()
 	return NewClusterOf(t, n, func(s grpc.ServiceRegistrar, i *Instance) {
 		orders.RegisterOrdersServer(s, ordersServer{id: i.ID()})
-	})
+	}, opts...)
 }
 
 // NewClusterOf starts n instances of a service of yours, which register adds to the server
-// of each instance, at each Start of it, and registers them as [Service].
-func NewClusterOf(t testing.TB, n int, register func(grpc.ServiceRegistrar, *Instance)) *Cluster {
+// of each instance, at each Start of it, and registers them as [Service]. Their servers are
+// made with opts. Interceptors belong into grpc.ChainUnaryInterceptor and
+// grpc.ChainStreamInterceptor: they run inside of the faults, as part of the handler.
+func NewClusterOf(t testing.TB, n int, register func(grpc.ServiceRegistrar, *Instance), opts ...grpc.ServerOption) *Cluster {
 	t.Helper()
 	if n < 0 || register == nil {
 		t.Fatalf("surecalltest: new cluster: %d instances, and a function to register their service that is nil: %v: want 0 or more, and one", n, register == nil)
 	}
-	c := &Cluster{Registry: memory.New(), t: t, register: register, byAddress: map[string]*Instance{}}
+	c := &Cluster{Registry: memory.New(), t: t, register: register, options: opts, byAddress: map[string]*Instance{}}
 	t.Cleanup(c.close)
 	for range n {
 		c.Add()

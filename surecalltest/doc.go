@@ -55,7 +55,7 @@
 //	Capacity     waits for a worker, is shed, or is worked on for the service time
 //	Delay        waits
 //	Fail         may end it
-//	the handler  yours
+//	the handler  yours, and your interceptors around it
 //	loss         LoseAnswers and KillAfter may take its answer
 //
 // Health checks meet only the first line, and are not counted.
@@ -72,9 +72,9 @@
 // Connections have no latency, no bandwidth and no buffers: what is sent arrives in the
 // same instant, or stands still. They never end by themselves, since there is no TCP below
 // that gives up: a client without probes waits in a black hole for as long as its deadline.
-// After [Instance.Resume] what stood still arrives, however long that was. Messages are not
-// encrypted unless the test wraps [Cluster.Dial]; whoever looks at peer addresses sees
-// "pipe". Kill ends connections, and handlers by their context alone: a handler that ignores
+// After [Instance.Resume] what stood still arrives, however long that was. There is no
+// transport security unless the servers' options and the client's have it, and the address
+// of every peer is "pipe". Kill ends connections, and handlers by their context alone: a handler that ignores
 // it goes on, and inside a bubble has to end with the test. The registry does not notice
 // that an instance died; [Instance.Delist] says so.
 //

@@ -2,8 +2,10 @@ package surecalltest_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,6 +204,40 @@ func TestAnswersGetLost(t *testing.T) {
 			t.Errorf("%d answers lost, and %d new connections", lost, n)
 		}
 	})
+}
+
+// Interceptors are part of the handler: a failing call does not reach them, one whose answer
+// gets lost has, whatever the server is.
+func TestServerOptions(t *testing.T) {
+	for _, managed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			met := 0 // calls are one by one
+			cluster := surecalltest.NewCluster(t, 0, grpc.ChainUnaryInterceptor(
+				func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+					met++
+					return handler(ctx, req)
+				}))
+			if managed {
+				cluster.AddLifecycle(lifecycle.Drain{})
+			} else {
+				cluster.Add()
+			}
+			before := met // a server of package lifecycle calls itself as it starts
+			instance, client := cluster.Instance(0), direct(t, cluster, 0)
+			instance.Fail(codes.Aborted)
+			if _, err := client.Get(t.Context(), &orders.GetRequest{}); status.Code(err) != codes.Aborted || met != before {
+				t.Errorf("a failing call: %v, met the interceptor: %v", err, met != before)
+			}
+			instance.Fail(codes.OK)
+			instance.KillAfter(1)
+			if _, err := client.Get(t.Context(), &orders.GetRequest{}); status.Code(err) != codes.Unavailable || met != before+1 {
+				t.Errorf("a lost answer: %v, met the interceptor: %v", err, met != before)
+			}
+			if _, err := cluster.Dial(t.Context(), instance.Address()); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("dialled after its end: %v", err)
+			}
+		})
+	}
 }
 
 // A stream's end gets lost too.

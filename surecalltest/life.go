@@ -40,7 +40,8 @@ func (i *Instance) newLife() *life {
 		})
 		options = l.managed.ServerOptions()
 	}
-	l.server = grpc.NewServer(append(options, grpc.ChainUnaryInterceptor(l.unary), grpc.ChainStreamInterceptor(l.stream))...)
+	options = append(options, grpc.ChainUnaryInterceptor(l.unary), grpc.ChainStreamInterceptor(l.stream))
+	l.server = grpc.NewServer(append(options, i.cluster.options...)...)
 	return l
 }
 
