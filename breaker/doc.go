@@ -1,5 +1,5 @@
-// Package breaker keeps callers away from what fails: one instance ([Instance]), a
-// whole service ([Service]), or a method that fails wherever it is called ([Blame]).
+// Package breaker keeps callers away from what fails: one instance ([Instance]), one
+// method, wherever it is called ([Method]), or a whole service ([Service]).
 //
 // # The instance breaker
 //
@@ -37,6 +37,35 @@
 //	Jitter               0.2      gRPC's connection backoff
 //	StepBack             30 s     gRFC A50 steps back too, each 10 s
 //	MaxEjectedRatio      0.5      panic threshold of Envoy and Finagle
+//	SlowCall             off      how long is too long is the method's to say
+//	DryRun               false
+//
+// # The method breaker
+//
+// It has its own job: to stop calling one method that fails on every instance, while the
+// rest of the service is well. It judges calls, by what their callers got, and no
+// attempts; it costs nothing where there is none. Its states are those above, with these
+// differences: it opens by ratios only, of failed and of slow calls; several trials must
+// succeed, one after the other; one that is ignored leaves it half-open; and a trial
+// that was lost counts all the same if it ends while the breaker is still half-open.
+//
+//	entry, ok := m.Enter(now)              // one atomic load while closed
+//	if !ok { reject, with m.RetryAfter(now) }
+//	… all attempts of the call …
+//	m.Record(entry, verdict, elapsed, now) // once
+//
+//	MethodPolicy field  default  source
+//	FailureRatio        0.5      as for instances
+//	MinRequests         20       as for instances
+//	Window              10 s     as for instances
+//	Open                5 s      Hystrix
+//	MaxOpen             60 s     as for instances
+//	Jitter              0.2      as for instances
+//	StepBack            30 s     as for instances
+//	Trials              3        one that fares well by luck must not let all others in
+//	SlowCall            off      how long is too long is the method's to say
+//	SlowRatio           0.5      as FailureRatio; needs SlowCall
+//	DryRun              false
 //
 // # The service breaker
 //
@@ -48,13 +77,36 @@
 //	Quiet                1 s      longer than a rolling restart's gap, shorter than a caller's patience
 //	MinFailures          20       as the instance breaker's MinRequests
 //	TrialInterval        50 ms    20 attempts per second find a recovery before a person could
+//	DryRun               false
+//
+// # By hand
+//
+// SetMode of each of the three takes the decision out of the breaker's hands, or gives it
+// back. It is told as other changes are.
+//
+//	Mode        what it does
+//	Automatic   the breaker decides; setting it begins closed, with nothing remembered
+//	ForcedOpen  open, with no trials, until another mode is set; no cap is asked
+//	Disabled    closed, and nothing is counted
+//
+// # Dry run
+//
+// With DryRun a breaker decides, counts and tells of each change, with Change.DryRun set,
+// but acts as a closed one: all pass, and no trial is given out. What then takes the
+// place of the trials are the verdicts that come once an opening would be over, of what
+// passed since it would have begun; until then verdicts are dropped, since in earnest
+// there would be none. So an instance is told to be ejected, for 5 s, then 10 s, and to
+// be back, with the traffic that it gets. For a service, any success ends the opening, as
+// it does in earnest. The times of a dry run differ from those in earnest where the
+// traffic kept away would have made the difference. A mode set by hand acts all the same.
 //
 // # Blame
 //
 // A method whose handler is broken fails on every instance, and would eject them one by
 // one for all other methods too. [Blame] sees that most instances fail it alike; such a
 // failure is then not held against the instance, by its caller, who records
-// [Ignored] in its place.
+// [Ignored] in its place. It needs no method breaker, which would stop the calls
+// themselves; and that one is to be told the verdict that Blame has not touched.
 //
 // # What the package does not do
 //

@@ -124,7 +124,7 @@ type MethodCounts struct {
 	Mode   Mode
 	DryRun bool // as the policy says
 
-	Requests int // in the window
+	Requests int // in the window; while half-open, trials that succeeded
 	Failures int // of them
 	Slow     int // of them, failed or not
 	Openings int // since the breaker was made, failed trials included, those by hand not

@@ -140,13 +140,29 @@ func TestServiceClosesAtTheFirstSuccess(t *testing.T) {
 // serviceReference keeps every failure of the run and counts anew each time.
 type serviceReference struct {
 	policy breaker.ServicePolicy
+	mode   breaker.Mode
 	open   bool
 	run    []time.Time
 	trial  time.Time
 }
 
+// shown reports whether the breaker acts as open.
+func (r *serviceReference) shown() bool {
+	return r.open && (!r.policy.DryRun || r.mode == breaker.ForcedOpen)
+}
+
+func (r *serviceReference) setMode(m breaker.Mode) {
+	r.mode, r.open, r.run = m, m == breaker.ForcedOpen, nil
+}
+
+func (r *serviceReference) success() {
+	if r.mode == breaker.Automatic {
+		r.open, r.run = false, nil
+	}
+}
+
 func (r *serviceReference) failure(now time.Time) {
-	if r.open {
+	if r.open || r.mode != breaker.Automatic {
 		return
 	}
 	if n := len(r.run); n > 0 && now.Sub(r.run[n-1]) > 2*r.policy.Quiet {
@@ -165,19 +181,26 @@ func (r *serviceReference) failure(now time.Time) {
 }
 
 func (r *serviceReference) allow(now time.Time) bool {
-	if r.open && !now.Before(r.trial) {
+	if r.mode == breaker.Automatic && r.shown() && !now.Before(r.trial) {
 		r.trial = now.Add(r.policy.TrialInterval)
 		return true
 	}
-	return !r.open
+	return !r.shown()
 }
 
-func playService(t *testing.T, program []byte) (openings int) {
-	policy := breaker.ServicePolicy{MinFailures: 5}.WithDefaults()
+func playService(t *testing.T, dryRun bool, program []byte) (openings int) {
+	policy := breaker.ServicePolicy{MinFailures: 5, DryRun: dryRun}.WithDefaults()
 	ref := &serviceReference{policy: policy}
+	told := breaker.StateClosed // of the changes that acted
 	s := breaker.NewService(policy, func(c breaker.Change) {
-		if c.To == breaker.StateOpen {
+		if c.To == breaker.StateOpen && c.Mode == breaker.Automatic {
 			openings++
+		}
+		if c.From != told && !c.DryRun {
+			t.Fatalf("told of a change from %v, want from %v", c.From, told)
+		}
+		if !c.DryRun {
+			told = c.To
 		}
 	})
 	now := at(0)
@@ -188,18 +211,30 @@ func playService(t *testing.T, program []byte) (openings int) {
 			now = now.Add(time.Duration(op) * 20 * ms)
 		case 1:
 			s.Success(now)
-			ref.open, ref.run = false, nil
-		case 2, 3:
+			ref.success()
+		case 2:
+			if mode := breaker.Mode(op / 8); mode <= breaker.Disabled || ref.mode != breaker.Automatic {
+				s.SetMode(mode % 3)
+				ref.setMode(mode % 3)
+			}
+		case 3:
 			ok, trial := s.Allow(now)
-			if want := ref.allow(now); ok != want || trial != (ref.open && want) {
+			if want := ref.allow(now); ok != want || trial != (ref.shown() && want) {
 				t.Fatalf("step %d: allowed %v, trial %v; want %v in %+v", n, ok, trial, want, ref)
 			}
 		default:
 			s.Failure(now)
 			ref.failure(now)
 		}
-		if s.Open() != ref.open {
-			t.Fatalf("step %d: open is %v, want %v: %+v", n, s.Open(), ref.open, ref)
+		c := s.Counts()
+		if s.Open() != ref.shown() || (c.State == breaker.StateOpen) != ref.open || c.Mode != ref.mode {
+			t.Fatalf("step %d: open is %v, want %v: %+v, %+v", n, s.Open(), ref.shown(), c, ref)
+		}
+		if !ref.open && c.Failures != len(ref.run) {
+			t.Fatalf("step %d: %d failures in a run, want %d", n, c.Failures, len(ref.run))
+		}
+		if s.Open() != (told == breaker.StateOpen) {
+			t.Fatalf("step %d: open is %v, but the changes led to %v", n, s.Open(), told)
 		}
 	}
 	return openings
@@ -216,7 +251,7 @@ func TestServiceModel(t *testing.T) {
 				program[i] |= 4 // fewer successes, so that there are outages
 			}
 		}
-		openings += playService(t, program)
+		openings += playService(t, seed%4 == 0, program)
 	}
 	if openings < 1000 {
 		t.Fatalf("the programs opened it %d times only: they test little", openings)
@@ -224,8 +259,10 @@ func TestServiceModel(t *testing.T) {
 }
 
 func FuzzService(f *testing.F) {
-	f.Add([]byte{252, 252, 252, 252, 252, 252, 26, 1, 4})
-	f.Fuzz(func(t *testing.T, program []byte) { playService(t, program) })
+	f.Add(false, []byte{252, 252, 252, 252, 252, 252, 27, 1, 4})
+	f.Add(true, []byte{252, 252, 252, 252, 252, 252, 27, 1, 4})
+	f.Add(false, []byte{10, 27, 4, 1, 27, 2, 27, 18, 4, 4, 27})
+	f.Fuzz(func(t *testing.T, dryRun bool, program []byte) { playService(t, dryRun, program) })
 }
 
 func TestServiceHammer(t *testing.T) {

@@ -45,11 +45,17 @@ func TestClassify(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	if got := breaker.Mode(9).String(); got != "unknown" {
+		t.Errorf("named %q, want unknown", got)
+	}
 	for got, want := range map[string]string{
 		breaker.RatioFailure.String():  "ratio failure",
 		breaker.Verdict(9).String():    "unknown",
+		breaker.Automatic.String():     "automatic",
 		breaker.StateHalfOpen.String(): "half-open",
 		breaker.State(9).String():      "unknown",
+		breaker.ForcedOpen.String():    "forced open",
+		breaker.Disabled.String():      "disabled",
 	} {
 		if got != want {
 			t.Errorf("named %q, want %q", got, want)
