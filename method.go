@@ -109,6 +109,7 @@ type method struct {
 	hedge      *retry.Hedge // nil: none
 	idempotent bool
 	callID     bool
+	replay     int // bytes kept of a stream; 0: none
 	stats      *methodStats
 }
 
@@ -213,7 +214,7 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 
 func newMethod(name string, r methodSettings, stats *methodStats) *method {
 	m := &method{
-		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, stats: stats,
+		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, stats: stats,
 	}
 	if r.deadlineSet {
 		m.streams = r.deadline

@@ -56,6 +56,7 @@ type methodSettings struct {
 	hedge       *retry.Hedge // nil: none
 	idempotent  *bool        // nil: what the proto file says
 	callID      bool
+	replay      int // bytes kept of a stream; 0: none
 
 	errs []error
 }
@@ -81,6 +82,7 @@ func defaultSettings() *settings {
 			deadline: DefaultCallDeadline,
 			attempt:  &AttemptTimeout{},
 			retry:    &retry.Policy{},
+			replay:   DefaultReplayBuffer,
 		},
 	}
 }

@@ -3,79 +3,100 @@ package surecall
 import (
 	"context"
 	"io"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/internal/wire"
 )
 
 // stream is the path of a streaming call. It differs from that of a unary call where a
 // stream does:
 //
 //   - It has a deadline only if ForMethod gives it one: a stream may live for hours.
-//   - A retry is possible only of what was never executed, and before the first message:
-//     what follows on a stream cannot be repeated without knowing what it means.
+//   - It has no attempt timeout: a first message may take for ever, and mean nothing by it.
+//   - It is retried until its first message is received, and what it sent until then is
+//     sent again (stream_message.go): what follows on a stream cannot be repeated without
+//     knowing what it means.
 //   - It is judged by its end, and never a half-open trial: that end may be hours away.
 //   - Its length says nothing about latency.
 func (c *core) stream(
 	ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, name string, streamer grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	state := c.state.Load()
-	m := state.methods.find(name)
-	now := time.Now()
+	state, now := c.state.Load(), time.Now()
+	s := &clientStream{opener: opener{desc, conn, streamer, nil}, cancel: func() {}}
+	s.changed.L = &s.mu
+	s.opener.opts = s.outlets.take(s.asked.read(opts))
+	s.asked.trace.begin(name, now)
+	m, err := state.methods.under(name, s.asked.policies)
+	if err != nil {
+		s.asked.end(err, now)
+		return nil, c.observe(state, name, err)
+	}
 	deadline, has := ctx.Deadline()
 	ours := !has && m.streams > 0
-	cancel := func() {}
 	if ours {
 		deadline, has = now.Add(m.streams), true
-		ctx, cancel = context.WithDeadline(ctx, deadline)
+		ctx, s.cancel = context.WithDeadline(ctx, deadline)
 	}
-	var asked asked
-	opts = asked.read(opts)
-	waits := asked.waits
-	trial, err := c.admit(ctx, state, name, waits, now)
-	if err != nil {
-		cancel()
+	s.tries = tries{
+		core: c, state: state, method: m,
+		ctx: ctx, began: now, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+		route: routeOf(ctx), waits: s.asked.waits, trace: s.asked.trace,
+	}
+	if s.trial, err = c.admit(ctx, state, name, s.waits, now); err != nil {
+		s.cancel()
+		s.asked.end(err, now)
 		return nil, c.observe(state, name, err)
 	}
 	if m.retry.MaxAttempts > 1 {
 		state.budget.Deposit(now)
 	}
-	s := &clientStream{
-		tries: tries{
-			core: c, state: state, method: m,
-			ctx: ctx, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
-		},
-		opener: opener{desc, conn, streamer, opts},
-		cancel: cancel, waits: waits, trial: trial,
-	}
-	if err := s.open(); err != nil {
-		cancel()
-		return nil, c.observe(state, name, s.named(c.named(ctx, name, s.attempt, err), m.streams))
+	if s.current, err = s.open(nil, nil); err != nil {
+		return nil, c.observe(state, name, s.finish(s.current, err))
 	}
 	return s, nil
 }
 
-// clientStream is one streaming call. Its methods may be called as gRPC allows: one
-// goroutine sends while another receives.
+// clientStream is one streaming call with all its attempts. It is one allocation, the
+// first attempt included. Its methods may be called as gRPC allows: one goroutine sends
+// while another receives.
 type clientStream struct {
-	grpc.ClientStream
 	tries
-	opener opener
-	cancel context.CancelFunc
-	waits  bool // for ready
-	trial  bool // of the service breaker
+	opener  opener
+	asked   asked
+	outlets outlets
+	cancel  context.CancelFunc
+	trial   bool // of the service breaker
 
-	attempt *balancer.Attempt
-	once    sync.Once     // the attempt is judged
-	flows   bool          // a message was received; used by the receiver only
-	request proto.Message // of a server stream that can be opened again
+	// settled means that current will not change: it is then used without mu.
+	settled atomic.Bool
+
+	// mu is never held while gRPC is called.
+	mu        sync.Mutex
+	changed   sync.Cond      // any of what follows
+	current   *streamAttempt // the attempt that counts
+	committed bool           // no other will follow it
+	unkept    bool           // because not all that was sent is there to be sent again
+	sending   bool           // the caller is sending on current
+	receiving bool           // someone is receiving from current, or sees to what follows it
+	following bool           // what follows current is being opened
+	replaying bool           // current is being sent what its predecessors were
+	buffer    replayBuffer   // what was sent; empty once committed
+	peeked    []byte         // a message that a sender had to receive
+	final     error          // how the call ended; nil: it has not, or as gRPC says
+
+	flows bool // a message was received; used by who receives only
+	over  sync.Once
+	first streamAttempt
 }
 
 // opener is what gRPC wants back to open a stream.
@@ -86,138 +107,131 @@ type opener struct {
 	opts     []grpc.CallOption
 }
 
-// open opens the stream, on another instance if it must.
-func (s *clientStream) open() error {
+// streamAttempt is one attempt of a streaming call.
+type streamAttempt struct {
+	grpc.ClientStream
+	attempt balancer.Attempt
+	named   bool          // its instance can say that it executed nothing
+	judged  sync.Once     // by its end
+	note    *AttemptTrace // nil: nobody asked
+	brought outcome
+}
+
+// open opens the stream, on another instance for as long as that fails and another
+// attempt may follow. prior is the attempt before, which ended with err; nil: none. If the
+// stream cannot be opened, open returns the attempt and the error that count.
+func (s *clientStream) open(prior *streamAttempt, err error) (*streamAttempt, error) {
 	for {
-		s.attempts++
-		s.once = sync.Once{}
-		s.attempt = &balancer.Attempt{
-			Context: s.ctx, Fleet: s.core.fleet, Prior: s.attempt,
-			Stream: true, WaitForReady: s.waits, Rotate: s.trial,
+		t := s.begin(prior)
+		stream, failed := s.opener.streamer(&t.attempt, s.opener.desc, s.opener.conn, s.method.name, s.options(t)...)
+		if failed == nil {
+			t.ClientStream, t.named = stream, t.attempt.Named()
+			return t, nil
 		}
-		stream, err := s.opener.streamer(s.attempt, s.opener.desc, s.opener.conn, s.method.name, s.opener.opts...)
-		if err == nil {
-			s.ClientStream = stream
-			return nil
+		if prior != nil && isRejection(failed) {
+			return prior, err // something was sent: a rejection would deny that
 		}
-		s.end(err)
-		if !s.reopens(err) {
-			return err
+		s.judge(t, failed)
+		if !s.again(t, failed) {
+			return t, failed
 		}
+		prior, err = t, failed
 	}
 }
 
-// reopens decides whether the stream is opened on another instance, after having waited
-// if it must: only if nothing can have been executed.
-func (s *clientStream) reopens(err error) bool {
-	if s.attempt.Executed() {
-		return false
+// begin makes the next attempt.
+func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
+	t := &s.first
+	if prior != nil {
+		t = &streamAttempt{}
+		t.attempt.Prior = &prior.attempt
 	}
-	wait, again := s.next(s.attempt, err, false, false, time.Now())
+	s.attempts++
+	at := &t.attempt
+	at.Context, at.Fleet, at.Stream, at.WaitForReady, at.Rotate = s.ctx, s.core.fleet, true, s.waits, s.trial
+	at.Route = s.route
+	if s.trace != nil {
+		t.note = &AttemptTrace{Number: s.attempts, Began: time.Since(s.began)}
+	}
+	if s.executed {
+		at.Context = metadata.AppendToOutgoingContext(s.ctx, wire.Attempt, strconv.Itoa(s.attempts))
+	}
+	return t
+}
+
+// again decides whether an attempt follows t, which ended with err, after having waited
+// if it must.
+func (s *clientStream) again(t *streamAttempt, err error) bool {
+	wait, again := s.next(&t.attempt, err, false, false, time.Now())
 	return again && pause(s.ctx, wait) == nil
 }
 
-// RecvMsg ends the stream when gRPC says that nothing more will come. A server stream
-// whose server refused it unexecuted, before its first message, is opened again.
-func (s *clientStream) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
-	for err != nil && err != io.EOF && !s.flows && s.request != nil && !s.attempt.Executed() {
-		s.end(err)
-		if !s.reopens(err) {
-			break
-		}
-		if failed := s.replay(); failed != nil {
-			err = failed
-			break
-		}
-		err = s.ClientStream.RecvMsg(m)
+// finish ends the call with t, which counts. It returns what the caller gets.
+func (s *clientStream) finish(t *streamAttempt, err error) error {
+	s.judge(t, err)
+	if err != nil && err != io.EOF {
+		err = s.named(s.core.named(s.ctx, s.method.name, &t.attempt, err), s.method.streams)
 	}
-	if err == nil && s.opener.desc.ServerStreams {
-		if !s.flows {
-			s.flows, s.request = true, nil
-			s.alive(time.Now())
-		}
-		return nil
-	}
-	s.end(err)
 	s.cancel()
-	if err == nil || err == io.EOF {
-		return err
-	}
-	return s.named(err, s.method.streams)
+	s.deliver(t, err)
+	return err
 }
 
-// replay opens the stream again and sends its one request.
-func (s *clientStream) replay() error {
-	if err := s.open(); err != nil {
-		return err
+// judge judges the instance by the attempt's end, once.
+func (s *clientStream) judge(t *streamAttempt, err error) {
+	t.judged.Do(func() {
+		at, now := &t.attempt, time.Now()
+		if err == io.EOF {
+			err = nil
+		}
+		if at.Instance() != nil {
+			elapsed := time.Duration(s.core.fleet.At(now) - at.Picked())
+			verdict := s.verdict(t, err, elapsed, now)
+			at.Judge(verdict)
+			if t.note != nil {
+				t.note.Took, t.note.Verdict = elapsed, verdict
+			}
+		}
+		s.traced(at, t.note, err)
+	})
+}
+
+// verdict is what the attempt's end means for its instance. What it means for others is
+// told on the way.
+func (s *clientStream) verdict(t *streamAttempt, err error, elapsed time.Duration, now time.Time) breaker.Verdict {
+	at := &t.attempt
+	verdict := breaker.Success
+	if err != nil {
+		verdict = s.state.settings.classify(breaker.Outcome{
+			Code:          status.Code(err),
+			NeverExecuted: !at.Executed(),
+			Canceled:      at.Err() == context.Canceled,
+			Elapsed:       elapsed,
+		})
 	}
-	if err := s.ClientStream.SendMsg(s.request); err != nil && err != io.EOF {
-		return err
+	switch verdict {
+	case breaker.Success:
+		s.alive(t, now)
+	case breaker.Failure, breaker.RatioFailure:
+		if service := s.state.service; service != nil && !(verdict == breaker.RatioFailure && at.Answered()) {
+			service.Failure(now)
+		}
+		if s.method.stats.blame.Failure(at.Instance().Serial(), now, s.core.fleet.Connected()) {
+			return breaker.Ignored
+		}
 	}
-	return s.ClientStream.CloseSend()
+	return verdict
 }
 
 // alive notes that the service serves. A stream that flows says so long before its end.
-func (s *clientStream) alive(now time.Time) {
+func (s *clientStream) alive(t *streamAttempt, now time.Time) {
 	s.method.stats.blame.Success(now)
 	if s.state.service != nil {
 		s.state.service.Success(now)
 	}
-	if i := s.attempt.Instance(); i != nil {
+	if i := t.attempt.Instance(); i != nil {
 		s.core.fleet.Progress(i, s.core.fleet.At(now))
 	}
-}
-
-// SendMsg ends the stream on an error; io.EOF means that RecvMsg has the true one. The
-// request of a server stream is kept, as a copy since the caller may use it again, if
-// the server is one that may refuse it unexecuted.
-func (s *clientStream) SendMsg(m any) error {
-	if request, ok := m.(proto.Message); ok && !s.opener.desc.ClientStreams && s.attempt.Named() {
-		s.request = proto.Clone(request)
-	}
-	err := s.ClientStream.SendMsg(m)
-	if err != nil && err != io.EOF {
-		s.end(err)
-		s.cancel()
-	}
-	return err
-}
-
-// end judges the instance by the stream's end.
-func (s *clientStream) end(err error) {
-	s.once.Do(func() {
-		now := time.Now()
-		at := s.attempt
-		i := at.Instance()
-		if i == nil {
-			return
-		}
-		if err == io.EOF {
-			err = nil
-		}
-		verdict := breaker.Success
-		if err != nil {
-			verdict = s.state.settings.classify(breaker.Outcome{
-				Code:          status.Code(err),
-				NeverExecuted: !at.Executed(),
-				Canceled:      at.Err() == context.Canceled,
-				Elapsed:       time.Duration(s.core.fleet.At(now) - at.Picked()),
-			})
-		}
-		switch verdict {
-		case breaker.Success:
-			s.alive(now)
-		case breaker.Failure, breaker.RatioFailure:
-			if service := s.state.service; service != nil && !(verdict == breaker.RatioFailure && at.Answered()) {
-				service.Failure(now)
-			}
-			if s.method.stats.blame.Failure(i.Serial(), now, s.core.fleet.Connected()) {
-				verdict = breaker.Ignored
-			}
-		}
-		at.Judge(verdict)
-	})
 }
 
 // named turns gRPC's error for a call that found no policy of ours into a rejection.

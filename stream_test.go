@@ -117,8 +117,8 @@ func TestStreamVerdict(t *testing.T) {
 	}
 }
 
-// Opening a stream is tried on another instance if nothing was sent, whatever the
-// method; once it is open, its errors are the caller's.
+// Opening a stream is tried on another instance if nothing was executed, whatever the
+// method; one that may have been is not, unless the method is idempotent.
 func TestStreamIsReopened(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster, events := surecalltest.NewCluster(t, 3), &log{}
@@ -147,9 +147,9 @@ func TestStreamIsReopened(t *testing.T) {
 
 		failFirst(cluster, 1, codes.Unavailable)
 		before := sum(reached(cluster))
-		watch, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+		once, err := orders.NewOrdersClient(client).Import(t.Context())
 		if err == nil {
-			_, err = watch.Recv()
+			_, err = once.CloseAndRecv()
 		}
 		if status.Code(err) != codes.Unavailable || sum(reached(cluster))-before != 1 {
 			t.Errorf("error %v after %d attempts: want that of the one attempt", err, sum(reached(cluster))-before)
@@ -285,7 +285,7 @@ func TestFlowingStreamsAreSignsOfLife(t *testing.T) {
 }
 
 // A server stream that its server refused unexecuted is opened again elsewhere, with its
-// request as it was; one that was refused without the mark is not.
+// request as it was; one that was refused without the mark may have been executed.
 func TestRefusedStreamIsOpenedAgain(t *testing.T) {
 	for _, marked := range []bool{true, false} {
 		bubble(t, func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestRefusedStreamIsOpenedAgain(t *testing.T) {
 			for _, i := range cluster.Instances() {
 				i.Change(markLifecycle)
 			}
-			client := ready(t, cluster, inTurn())
+			client := ready(t, cluster, inTurn(), surecall.WithNotIdempotent(watchMethod))
 			request := &orders.GetRequest{Id: "as it was"}
 			opened := 0
 			for range 30 {

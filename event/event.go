@@ -112,6 +112,7 @@ const (
 	ChainStop      Denial = "chain stop"     // the call is itself made under a retried attempt
 	ServiceDown    Denial = "service down"   // the service breaker is open
 	ServerPushback Denial = "server said no" // the server asked not to be retried
+	NotKept        Denial = "not kept"       // what the stream has sent is not all there to be sent again
 )
 
 // AttemptHedged: an attempt takes long, and another was sent beside it.
