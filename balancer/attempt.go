@@ -11,6 +11,7 @@ import (
 
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/internal/wire"
+	"github.com/surecall/surecall/limit"
 )
 
 // Attempt is one try of a call on one instance. It travels as the context of that try:
@@ -30,6 +31,7 @@ type Attempt struct {
 	WaitForReady bool     // waits rather than being refused
 	Rotate       bool     // the service breaker's trial: whose turn it is, eligible or not
 	Route        *Route   // where the caller wants it to go; nil: anywhere
+	Priority     limit.Priority
 	// Patience is how long the attempt may wait with nothing received from its instance
 	// before that one is suspected. 0: for ever.
 	Patience time.Duration
@@ -49,7 +51,8 @@ type Attempt struct {
 	trailer  metadata.MD
 	id       string
 	done     func(balancer.DoneInfo)
-	class    int // of its patience; -1: it has none
+	class    int            // of its patience; -1: it has none
+	slot     *limit.Limiter // of the instance's limit that has a slot of it; nil: none
 
 	picked atomic.Int64             // when, on the fleet's clock
 	on     atomic.Pointer[Instance] // where it is in flight
@@ -57,8 +60,14 @@ type Attempt struct {
 
 // Route is where the caller wants a call to go.
 type Route struct {
-	Instance string // the ID of the only one that may serve it; empty: any
-	Key      string // calls with the same key go to the same instance while they can; empty: any
+	// Instance is the ID of the only one that may serve it, eligible or not, retries too;
+	// empty: any. While that has no connection the call is refused, or waits if it waits
+	// for ready.
+	Instance string
+	// Key stands for one instance of the active priority: that gets the call while it is
+	// eligible, has room and was not tried, else the next in the key's own order; empty:
+	// none. It has no say where Instance is set.
+	Key string
 }
 
 // replaced is an instance that an earlier pick of the same attempt chose.
@@ -193,6 +202,7 @@ func (a *Attempt) release() {
 	if i == nil {
 		return
 	}
+	a.leaveSlot()
 	if a.Stream {
 		i.streams.Add(-1)
 		return

@@ -70,12 +70,15 @@ type leastLoadedChooser struct {
 
 func (c *leastLoadedChooser) choose(a *Attempt, now int64) *candidate {
 	draws := 0
-	first := c.draw(a, now, &draws)
-	if first == nil || len(c.candidates) == 1 {
+	first, spare := c.draw(a, now, &draws)
+	if first == nil {
+		return spare
+	}
+	if len(c.candidates) == 1 {
 		return first
 	}
 	for range maxRedraws {
-		second := c.draw(a, now, &draws)
+		second, _ := c.draw(a, now, &draws)
 		if second == nil {
 			break
 		}
@@ -100,16 +103,23 @@ func (c *leastLoadedChooser) wins(second, first *candidate, now int64) bool {
 	return ratio < band && c.fleet.chance() >= ratio*ratio
 }
 
-// draw samples candidates until one can be picked for a and, if in slow start, is
-// accepted.
-func (c *leastLoadedChooser) draw(a *Attempt, now int64, draws *int) *candidate {
+// draw samples candidates until one can be picked for a and is taken. spare is the first
+// that could be picked and was not taken.
+func (c *leastLoadedChooser) draw(a *Attempt, now int64, draws *int) (taken, spare *candidate) {
 	for ; *draws < maxDraws; *draws++ {
 		i := &c.candidates[c.table.draw(c.fleet.random())]
-		if i.eligible() && !a.tried(i.Instance) && c.fleet.rampedUp(i.Instance, now) {
-			return i
+		if !a.may(i.Instance) {
+			continue
+		}
+		ok, some := c.fleet.accepts(i.Instance, now)
+		if ok {
+			return i, spare
+		}
+		if some && spare == nil {
+			spare = i
 		}
 	}
-	return nil
+	return nil, spare
 }
 
 type roundRobin struct{}
@@ -148,30 +158,22 @@ type roundRobinChooser struct {
 }
 
 func (c *roundRobinChooser) choose(a *Attempt, now int64) *candidate {
+	var spare *candidate
 	for range maxDraws {
 		turn := c.turn.Add(1)
 		_, point := math.Modf((float64(turn%(1<<40)) + 0.5) * c.step)
 		at, _ := slices.BinarySearch(c.upTo, point)
 		i := &c.candidates[min(at, len(c.candidates)-1)]
-		if i.eligible() && !a.tried(i.Instance) && c.fleet.rampedUp(i.Instance, now) {
+		if !a.may(i.Instance) {
+			continue
+		}
+		taken, some := c.fleet.accepts(i.Instance, now)
+		if taken {
 			return i
 		}
+		if some && spare == nil {
+			spare = i
+		}
 	}
-	return nil
-}
-
-// rampedUp decides whether a sample of i is accepted: always, unless it is in slow
-// start, then with the probability that its ramp has reached.
-func (f *Fleet) rampedUp(i *Instance, now int64) bool {
-	start := i.rampStart.Load()
-	if start == 0 {
-		return true
-	}
-	p := &f.config.Load().Policy
-	done := float64(now-start) / float64(p.SlowStart)
-	if done >= 1 {
-		i.rampStart.CompareAndSwap(start, 0)
-		return true
-	}
-	return f.chance() < max(p.SlowStartFrom, done)
+	return spare
 }

@@ -6,9 +6,10 @@ import (
 	"slices"
 
 	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
 )
 
-// newBreaker returns a breaker for i, or nil if the policy has none.
+// newBreaker returns a breaker for i, or nil if the policy has none. Requires Fleet.mu.
 func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
 	p := f.config.Load().Breaker
 	if p == nil {
@@ -25,10 +26,22 @@ func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
 		},
 		Rand: f.chance,
 	})
+	if m := f.modes[i.id]; m != breaker.Automatic {
+		b.SetMode(breakers(m))
+	}
 	return b
 }
 
 func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
+	if c.DryRun {
+		if f.listening() {
+			f.emit(event.InstanceWouldChange{
+				Service: f.config.Load().Service, Instance: i.id, Address: i.address,
+				From: c.From.String(), To: c.To.String(), Why: c.Why,
+			})
+		}
+		return
+	}
 	switch {
 	case c.To == breaker.StateClosed && c.From != breaker.StateClosed:
 		i.latency.forget() // slow start is what protects it now
@@ -68,10 +81,11 @@ func (f *Fleet) maxEjected(connected int) float64 {
 }
 
 // census counts the connected instances, and those of them, other than judged, that are
-// out: ejected or suspect.
+// out: ejected or suspect. Those that were taken out by hand are neither: of what is left
+// a share must serve.
 func (f *Fleet) census(judged *Instance) (connected, out int) {
 	for _, i := range *f.members.Load() {
-		if i.conn.SubConn() == nil {
+		if i.conn.SubConn() == nil || i.has(forced) {
 			continue
 		}
 		connected++
@@ -95,7 +109,7 @@ func (f *Fleet) enforceCap() {
 	now := f.time(f.now())
 	connected, waiting := 0, []ejection(nil)
 	for _, i := range *f.members.Load() {
-		if i.conn.SubConn() == nil {
+		if i.conn.SubConn() == nil || i.has(forced) {
 			continue
 		}
 		connected++

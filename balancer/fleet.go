@@ -13,6 +13,7 @@ import (
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/internal/endpoint"
+	"github.com/surecall/surecall/limit"
 )
 
 // linger is how long the state of an instance outlives its place in the source: a
@@ -25,13 +26,19 @@ type Config struct {
 	Policy  Policy
 	// Breaker is the instances' breaker; nil: none.
 	Breaker *breaker.Policy
-	Health  Health
-	Events  event.Handler
+	// Concurrency limits the unary attempts in flight on each instance, and Streams the
+	// streams; nil: no limit. Neither may have a queue, and that of streams is not
+	// adaptive: their length says nothing about load.
+	Concurrency, Streams *limit.Concurrency
+
+	Health Health
+	Events event.Handler
 	// Sever closes the connections to an address, from which nothing has come for so
 	// long that a new one is worth a try; nil: they stay.
 	Sever func(address string)
 	// Refuse makes the error of a call for which there is no instance. It must carry
-	// the gRPC status UNAVAILABLE: no other survives a picker with its type.
+	// the gRPC status UNAVAILABLE or RESOURCE_EXHAUSTED: no other survives a picker with
+	// its type.
 	Refuse func(method string, r Refusal) error
 	// Random is the source of random bits, nil for math/rand/v2's. It must be safe for
 	// concurrent use.
@@ -59,12 +66,15 @@ type Fleet struct {
 	probes       atomic.Int64 // under way, or looking for their turn
 	active       atomic.Int64 // the priority that calls go to
 	monitor      monitor
+	version      atomic.Uint64 // of the set: who is a member, with what weight and priority; written under mu
+	directoryNow atomic.Pointer[directory]
 
 	capMu sync.Mutex // one breaker at a time may ask whether it may trip
 	dueMu sync.Mutex // guards the writing of ejected and nextDue; taken before a breaker's
 
 	mu      sync.Mutex
 	store   map[identity]*Instance
+	modes   map[string]breaker.Mode // by instance ID; none is Automatic
 	serial  uint64
 	members atomic.Pointer[[]*Instance] // replaced under mu, never changed in place
 	settled bool                        // has begun to serve
@@ -82,6 +92,7 @@ func NewFleet(c Config) *Fleet {
 		epoch:  time.Now(),
 		random: c.Random,
 		store:  make(map[identity]*Instance),
+		modes:  make(map[string]breaker.Mode),
 	}
 	if f.random == nil {
 		f.random = rand.Uint64
@@ -101,16 +112,21 @@ var (
 	nextID atomic.Uint64
 )
 
-// Configure swaps the policies and keeps all state, but for breakers if their own policy
-// differs: those begin anew, closed.
+// Configure swaps the policies and keeps all state, but for breakers and limits whose own
+// policy differs: those begin anew, closed, and with nothing in flight.
 func (f *Fleet) Configure(c Config) {
 	c.Policy = c.Policy.WithDefaults()
 	f.mu.Lock()
 	old := f.config.Swap(&c)
-	if old != nil && !samePolicy(old.Breaker, c.Breaker) {
+	if old != nil && !same(old.Breaker, c.Breaker) {
 		for _, i := range f.store {
 			i.breaker.Store(f.newBreaker(i))
 			i.downSince.Store(0)
+		}
+	}
+	if old != nil && !(same(old.Concurrency, c.Concurrency) && same(old.Streams, c.Streams)) {
+		for _, i := range f.store {
+			i.limits.Store(f.newLimits(i))
 		}
 	}
 	f.mu.Unlock()
@@ -121,7 +137,7 @@ func (f *Fleet) Configure(c Config) {
 	f.republish()
 }
 
-func samePolicy(a, b *breaker.Policy) bool {
+func same[P comparable](a, b *P) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
@@ -181,16 +197,23 @@ func (f *Fleet) Recovered() {
 	f.updateDue()
 }
 
+// Known returns how many instances the fleet knows. It is one atomic load.
+func (f *Fleet) Known() int { return len(*f.members.Load()) }
+
 // Connected returns how many instances had a connection when the picker was built.
 func (f *Fleet) Connected() int { return int(f.connectedNow.Load()) }
 
-// Another reports whether an eligible instance is left that a's call has not tried.
+// Another reports whether an eligible instance is left that a's call has not tried and may
+// go to.
 func (f *Fleet) Another(a *Attempt) bool {
+	if a.pin() != "" {
+		return false
+	}
 	members := *f.members.Load()
 	start := int(f.random() >> 1)
 	for n := range members {
 		i := members[(start%len(members)+n)%len(members)]
-		if i != a.instance && i.eligible() && !a.tried(i) {
+		if i != a.instance && a.may(i) {
 			return true
 		}
 	}
@@ -218,6 +241,10 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 		f.serial++
 		i = &Instance{identity: id, serial: f.serial, lostAt: now, newcomer: f.settled}
 		i.breaker.Store(f.newBreaker(i))
+		i.limits.Store(f.newLimits(i))
+		if f.modes[i.id] == breaker.ForcedOpen {
+			i.set(forced)
+		}
 		f.store[id] = i
 	}
 	known = i.member
@@ -228,8 +255,11 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 		members := append(*f.members.Load(), i)
 		f.members.Store(&members)
 	}
+	before := i.info.Swap(&info)
 	i.weight.Store(int64(max(info.Weight, 1)))
-	i.info.Store(&info)
+	if !known || before.Weight != info.Weight || before.Priority != info.Priority {
+		f.version.Add(1)
+	}
 	f.mu.Unlock()
 	return i, known
 }
@@ -263,6 +293,7 @@ func (f *Fleet) leave(gone map[*Instance]string) {
 		}
 	}
 	f.members.Store(&members)
+	f.version.Add(1)
 	for id, i := range f.store {
 		if !i.member && now-i.leftAt > int64(linger) {
 			delete(f.store, id)

@@ -29,6 +29,8 @@ type Instance struct {
 	breaker atomic.Pointer[breaker.Instance] // nil inside: none
 	weight  atomic.Int64
 	info    atomic.Pointer[endpoint.Info]
+	limits  atomic.Pointer[limits] // nil inside: none
+	yield   atomic.Pointer[yield]  // nil inside: it gets all that it would
 
 	inFlight    atomic.Int64 // unary attempts
 	streams     atomic.Int64
@@ -95,9 +97,12 @@ func (i *Instance) eligible() bool {
 }
 
 // resort is the order in which instances that are not eligible serve when nobody is:
-// the ejected before the suspects, who would make a call wait; those that leave last.
+// the ejected before the suspects, who would make a call wait; then those that leave, and
+// last whom somebody took out by hand.
 func (i *Instance) resort() int {
 	switch {
+	case i.has(forced):
+		return 5
 	case i.has(draining):
 		return 4
 	case i.has(notServing):
@@ -131,7 +136,7 @@ func (i *Instance) state() event.State {
 		return event.Draining
 	case i.has(notServing):
 		return event.NotServing
-	case i.ejected(), i.has(hung):
+	case i.ejected(), i.has(hung | forced):
 		return event.Ejected
 	case i.has(suspected):
 		return event.Suspect

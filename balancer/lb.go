@@ -228,6 +228,7 @@ func (f *Fleet) connected(i *Instance, now int64) (reborn bool) {
 	reborn = i.refused
 	if reborn {
 		i.latency.forget()
+		i.yield.Store(nil)
 	}
 	if f.darkAt != 0 {
 		f.revived = now

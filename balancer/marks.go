@@ -9,6 +9,7 @@ const (
 	hung                         // it did not answer a probe either
 	notServing                   // its health service says so
 	draining                     // it said that it is leaving
+	forced                       // ejected by hand
 )
 
 func (i *Instance) has(m marks) bool { return marks(i.marks.Load())&m != 0 }

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -8,18 +9,8 @@ import (
 	"github.com/surecall/surecall/breaker"
 )
 
-const (
-	// trialPatience is how long a due trial waits for a call that may be retried,
-	// before any call is taken for it.
-	trialPatience = 10 * time.Second
-	// trialLife is when a trial whose call has no deadline counts as lost.
-	trialLife = 30 * time.Second
-	// dueRecheck is how soon a pick looks again for a due trial when it found none that
-	// can be taken.
-	dueRecheck = 10 * time.Millisecond
-	// rebuildEvery bounds how often picks that needed a scan have the picker rebuilt.
-	rebuildEvery = 50 * time.Millisecond
-)
+// rebuildEvery bounds how often picks that needed a scan have the picker rebuilt.
+const rebuildEvery = 50 * time.Millisecond
 
 // picker picks for as long as the set of connected instances stays what it is. It is
 // immutable; what changes with every call is in the instances.
@@ -33,7 +24,7 @@ type picker struct {
 }
 
 // Pick chooses an instance for the attempt in the context. It takes no lock, unless it
-// hands out a trial.
+// hands out a trial, or an instance is at its limit.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	a, ok := info.Ctx.Value(attemptKey{}).(*Attempt)
 	if !ok || a.Fleet != p.fleet {
@@ -44,127 +35,192 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if a.Begun = 0; now == 0 {
 		now = p.fleet.now()
 	}
+	crowded := false
 	for range maxDraws {
 		i, trial := p.choose(a, now)
 		if i == nil {
 			break
 		}
-		if sc := i.conn.SubConn(); sc != nil {
+		sc := i.conn.SubConn()
+		if sc != nil && a.enter(i, now) {
 			return a.begin(i, sc, trial, now), nil
 		}
-		trial.Done(breaker.Ignored) // the connection went this very moment
+		crowded = crowded || sc != nil
+		trial.Done(breaker.Ignored) // its connection, or its last slot, went this very moment
 	}
-	if a.WaitForReady || len(p.connected) > 0 {
-		// Connections were lost since the picker was built: the next one is on its way.
-		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	if crowded && a.pin() == "" {
+		if i, sc := p.anyRoom(a, now); i != nil {
+			return a.begin(i, sc, breaker.Trial{}, now), nil
+		}
 	}
-	return balancer.PickResult{}, p.fleet.config.Load().Refuse(info.FullMethodName, p.refusal)
+	return balancer.PickResult{}, p.none(a, info.FullMethodName, crowded)
 }
 
-// choose goes from the best case to the last resort. While one instance is connected,
-// there is always somebody to pick.
+// choose goes from the best case to the last resort. While one instance is connected and
+// has room, there is always somebody to pick, unless those that have none are better.
 func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
-	if a.Rotate {
-		turn := p.fleet.rotation.Add(1)
-		if i := p.scan(turn, func(i *Instance) bool { return !a.tried(i) }); i != nil {
-			return i, breaker.Trial{}
-		}
-		return p.scan(turn, func(*Instance) bool { return true }), breaker.Trial{}
+	if a.pin() != "" {
+		return p.pinned(a, now)
 	}
-	if p.fleet.trialIsDue(a, now) {
-		if i, trial := p.fleet.takeTrial(a, now); i != nil {
+	if a.Rotate {
+		return p.rotate(a), breaker.Trial{}
+	}
+	start := uint64(0)
+	if key := a.key(); key != "" {
+		start = scatter(hash(key), 0)
+		if i, trial := p.sticky(start, a, now); i != nil {
 			return i, trial
 		}
-	}
-	if p.chooser != nil {
-		if c := p.chooser.choose(a, now); c != nil {
-			return c.Instance, breaker.Trial{}
+	} else {
+		if p.fleet.trialIsDue(a, now) {
+			if i, trial := p.fleet.takeTrial(a, now); i != nil {
+				return i, trial
+			}
 		}
+		if p.chooser != nil {
+			if c := p.chooser.choose(a, now); c != nil {
+				return c.Instance, breaker.Trial{}
+			}
+		}
+		start = p.fleet.random()
 	}
-	random := p.fleet.random()
-	first := func(i *Instance) bool { return i.eligible() && i.priority() == p.active }
-	if i := p.scan(random, func(i *Instance) bool { return first(i) && !a.tried(i) }); i != nil {
+	found := p.scan(start, func(i *Instance) bool {
+		return i.eligible() && i.priority() == p.active && !a.tried(i) && !i.rests(now) && !a.full(i)
+	})
+	if found != nil {
 		p.fleet.askRebuild(now)
-		return i, breaker.Trial{}
+		return found, breaker.Trial{}
 	}
-	if a.Prior != nil { // never the same twice while another is eligible, wherever that is
-		if i := p.scan(random, func(i *Instance) bool { return i.eligible() && !a.tried(i) }); i != nil {
-			return i, breaker.Trial{}
-		}
-	}
-	if i := p.scan(random, first); i != nil {
-		return i, breaker.Trial{}
-	}
-	return p.lastResort(random, a), breaker.Trial{}
+	return p.best(start, a, now), breaker.Trial{}
 }
 
 // scan returns the first connected instance that fits, beginning at start.
 func (p *picker) scan(start uint64, fits func(*Instance) bool) *Instance {
 	n := uint64(len(p.connected))
 	for k := range n {
-		if i := p.connected[(start+k)%n]; i.conn.SubConn() != nil && fits(i) {
+		if i := p.connected[(start%n+k)%n]; i.conn.SubConn() != nil && fits(i) {
 			return i
 		}
 	}
 	return nil
 }
 
-// lastResort returns whom to call when nobody of the active priority is eligible: one of
-// another that is, the best first; else whoever is connected.
-func (p *picker) lastResort(start uint64, a *Attempt) *Instance {
-	const (
-		resort = maxPriority + 1
-		tried  = 10 * resort // comes after all that were not
-	)
+// rotate returns whose turn it is, eligible or not: first one that a has not tried.
+func (p *picker) rotate(a *Attempt) *Instance {
+	turn := p.fleet.rotation.Add(1)
+	fits := func(i *Instance) bool { return !i.has(forced) && !a.full(i) }
+	if i := p.scan(turn, func(i *Instance) bool { return fits(i) && !a.tried(i) }); i != nil {
+		return i
+	}
+	if i := p.scan(turn, fits); i != nil {
+		return i
+	}
+	return p.scan(turn, func(i *Instance) bool { return !a.full(i) })
+}
+
+// best returns whom to call when nobody new of the active priority is to be had; nil if
+// some who are eligible have no room, and only those are left that are not: a call is
+// better refused than sent to one that is known to fail, or to leave.
+func (p *picker) best(start uint64, a *Attempt, now int64) *Instance {
 	var best *Instance
-	rank := 2 * tried
+	rank, crowded := math.MaxInt, false
 	p.scan(start, func(i *Instance) bool {
-		r := i.resort()*resort + i.priority()
-		if a.tried(i) {
-			r += tried
-		}
-		if r < rank {
+		r := p.rank(i, a, now)
+		switch {
+		case r >= rank:
+		case a.full(i):
+			crowded = crowded || r < lastResort
+		default:
 			best, rank = i, r
 		}
 		return false
 	})
+	if crowded && rank >= lastResort {
+		return nil
+	}
 	return best
 }
 
-// takeTrial hands a's call to an ejected instance whose time is over, as its trial. The
-// comparison of loads would never choose it.
-func (f *Fleet) takeTrial(a *Attempt, now int64) (*Instance, breaker.Trial) {
-	for _, i := range *f.ejected.Load() {
-		b := i.breaker.Load()
-		if b == nil || i.conn.SubConn() == nil || i.marks.Load() != 0 || i.priority() > int(f.active.Load()) || a.tried(i) || !b.Due(f.time(now)) {
-			continue
+const (
+	tierSize   = maxPriority + 2
+	lastResort = 4 * tierSize // the first rank of who is not eligible
+	triedLast  = 16 * tierSize
+)
+
+// rank orders the connected instances, the best first: eligible, the active priority
+// before the others; those that the call has tried; those that rest; and then whoever is
+// not eligible, those that the call has tried last.
+func (p *picker) rank(i *Instance, a *Attempt, now int64) int {
+	if !i.eligible() {
+		rank := lastResort + i.resort()*tierSize + i.priority()
+		if a.tried(i) {
+			rank += triedLast
 		}
-		if !a.Retryable && !b.Due(f.time(now-int64(trialPatience))) {
-			continue // another one has waited for that long
-		}
-		expires := f.time(now).Add(trialLife)
-		if deadline, ok := a.Deadline(); ok && deadline.Before(expires) {
-			expires = deadline
-		}
-		if trial, ok := b.TryTrial(f.time(now), expires); ok {
-			return i, trial
-		}
+		return rank
 	}
-	f.nextLook.Store(now + int64(dueRecheck))
-	return nil, breaker.Trial{}
+	rank := 1 + i.priority()
+	if i.priority() == p.active {
+		rank = 0
+	}
+	if a.tried(i) {
+		rank += tierSize
+	}
+	if i.rests(now) {
+		rank += 2 * tierSize
+	}
+	return rank
 }
 
-// trialIsDue reports whether a may be the trial of an instance that is due. Up to three
-// atomic loads, one while nobody is ejected.
-func (f *Fleet) trialIsDue(a *Attempt, now int64) bool {
-	due := f.nextDue.Load()
-	return due != 0 && now >= due && now >= f.nextLook.Load() && a.waited(now-due)
+// anyRoom takes the first slot of an eligible instance that it can get, after others
+// have taken all those that were chosen.
+func (p *picker) anyRoom(a *Attempt, now int64) (i *Instance, sc balancer.SubConn) {
+	i = p.scan(p.fleet.random(), func(i *Instance) bool {
+		sc = i.conn.SubConn()
+		return sc != nil && i.eligible() && a.enter(i, now)
+	})
+	return i, sc
 }
 
-// waited reports whether a may find out about an instance that has waited for that since:
-// at once if a can be retried elsewhere, any other unary call after trialPatience.
-func (a *Attempt) waited(since int64) bool {
-	return !a.Stream && (a.Retryable || since >= int64(trialPatience))
+// none says that there is nobody to pick: for now, as far as gRPC goes, if a connection
+// is on its way; else why.
+func (p *picker) none(a *Attempt, method string, crowded bool) error {
+	c := p.fleet.config.Load()
+	if crowded || p.crowd(a) {
+		r := p.fleet.Refusal()
+		r.Full, r.Pinned = max(r.Full, 1), a.pin()
+		return c.Refuse(method, r)
+	}
+	if a.WaitForReady {
+		return balancer.ErrNoSubConnAvailable
+	}
+	if id := a.pin(); id != "" && len(p.connected) > 0 {
+		if p.fleet.dialling(id) {
+			return balancer.ErrNoSubConnAvailable
+		}
+		r := p.fleet.Refusal()
+		r.Pinned = id
+		return c.Refuse(method, r)
+	}
+	if len(p.connected) > 0 {
+		// Connections were lost since the picker was built: the next one is on its way.
+		return balancer.ErrNoSubConnAvailable
+	}
+	r := p.refusal
+	r.Pinned = a.pin()
+	return c.Refuse(method, r)
+}
+
+// crowd reports whether an instance that could serve a is at its limit.
+func (p *picker) crowd(a *Attempt) bool {
+	if id := a.pin(); id != "" {
+		for _, i := range p.fleet.directory().withID(id) {
+			if i.conn.SubConn() != nil && a.full(i) {
+				return true
+			}
+		}
+		return false
+	}
+	return p.scan(0, a.full) != nil
 }
 
 // askRebuild has the picker rebuilt, off this path, without the instances that have

@@ -90,6 +90,7 @@ func (b *lb) detach() {
 		i.member, i.leftAt, i.lostAt = false, now, now
 	}
 	f.members.Store(&[]*Instance{})
+	f.version.Add(1)
 	f.mu.Unlock()
 	f.updateDue()
 }

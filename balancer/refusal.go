@@ -10,6 +10,8 @@ import (
 type Refusal struct {
 	Known   int // instances in the fleet
 	States  map[event.State]int
+	Full    int       // of them, those with a connection that are at their limit
+	Pinned  string    // the ID of the instance that the call was pinned to; empty: any would have done
 	LastErr error     // of the connection that failed last, or of the source; nil if none
 	ErrAt   time.Time // when
 }
@@ -41,6 +43,9 @@ func (f *Fleet) describe() Refusal {
 	r := Refusal{Known: len(members), States: make(map[event.State]int), LastErr: f.lastErr, ErrAt: f.time(f.errAt)}
 	for _, i := range members {
 		r.States[i.state()]++
+		if l := i.limits.Load(); i.conn.SubConn() != nil && l.full() {
+			r.Full++
+		}
 	}
 	return r
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
 )
 
 // Status is one instance at one moment.
@@ -17,18 +18,22 @@ type Status struct {
 	Weight      int
 	Priority    int // 0 is the first choice
 	State       event.State
-	Why         string // why the state is not Eligible; empty if it is
-	InFlight    int    // unary attempts
+	Why         string       // why the state is not Eligible; empty if it is
+	Mode        breaker.Mode // set by hand
+	InFlight    int          // unary attempts
+	Limit       int          // of them; 0: none
 	Streams     int
+	StreamLimit int
 	Latency     time.Duration  // the estimate that the choice goes by
 	SlowStart   float64        // the share it has reached, 1: all of it
+	Share       float64        // what it gets of that since it had too much to do, 1: all
+	Rest        time.Duration  // it asked to get none for so much longer
 	Breaker     breaker.Counts // zero if breakers are off
 }
 
 // Status returns a copy of the fleet's live state, in the order the source gave.
 func (f *Fleet) Status() []Status {
 	now, median := f.now(), f.median.get()
-	policy := f.config.Load().Policy
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	members := *f.members.Load()
@@ -39,11 +44,14 @@ func (f *Fleet) Status() []Status {
 			ID: i.id, Address: i.address, Incarnation: i.incarnation,
 			Region: info.Region, Zone: info.Zone, Weight: int(i.weight.Load()), Priority: i.priority(),
 			State: i.state(), InFlight: int(inFlight), Streams: int(i.streams.Load()),
-			Latency:   time.Duration(i.latency.estimate(now, median, inFlight > 0)),
-			SlowStart: 1,
+			Latency: time.Duration(i.latency.estimate(now, median, inFlight > 0)),
+			Mode:    f.modes[i.id], SlowStart: f.ramped(i, now), Share: 1,
 		}
-		if start := i.rampStart.Load(); start != 0 {
-			s.SlowStart = min(1, max(policy.SlowStartFrom, float64(now-start)/float64(policy.SlowStart)))
+		if y := i.yield.Load(); y != nil {
+			s.Share, s.Rest = y.of(now), time.Duration(max(0, y.rest-now))
+		}
+		if l := i.limits.Load(); l != nil {
+			s.Limit, s.StreamLimit = limitOf(l.unary), limitOf(l.streams)
 		}
 		if b := i.breaker.Load(); b != nil {
 			s.Breaker = b.Counts()
@@ -52,6 +60,18 @@ func (f *Fleet) Status() []Status {
 		all[n] = s
 	}
 	return all
+}
+
+// Eligible reports whether the instance may be picked: no other is, while there is one.
+func (s Status) Eligible() bool {
+	return s.State == event.Eligible || s.State == event.Absent || s.State == event.Overruled
+}
+
+func limitOf(l *limit.Limiter) int {
+	if l == nil {
+		return 0
+	}
+	return l.Limit()
 }
 
 // why explains a state. Requires Fleet.mu.
@@ -66,6 +86,9 @@ func (i *Instance) why(s Status) string {
 	case event.NotServing:
 		return "its health service says NOT_SERVING"
 	case event.Ejected:
+		if i.has(forced) {
+			return "ejected by hand"
+		}
 		if i.has(hung) {
 			return "calls wait on it in vain, and it does not answer a probe"
 		}

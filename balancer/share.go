@@ -1,0 +1,133 @@
+package balancer
+
+import (
+	"time"
+
+	"github.com/surecall/surecall/event"
+)
+
+// What an instance that says it has too much to do gets: its share is halved and comes
+// back in a straight line (additive increase, multiplicative decrease: Chiu and Jain,
+// 1989; TCP), so that many clients settle on what it can serve without knowing of each
+// other.
+const (
+	yieldFactor = 0.5
+	// yieldEach is the least time between two falls: the refusals of one moment are one
+	// word, however many calls were in flight, as losses within one round trip are for TCP.
+	yieldEach = 100 * time.Millisecond
+	// leastShare is enough to learn that it has room again.
+	leastShare = 0.05
+	// shareBack is how long the way back takes from nothing to all.
+	shareBack = 10 * time.Second
+	// maxRest bounds what a server can ask for.
+	maxRest = 30 * time.Second
+)
+
+// yield is what an instance that has too much to do gets of the calls. It is immutable.
+type yield struct {
+	share float64 // at the time at, of what it would get
+	at    int64   // when it last fell
+	rest  int64   // it gets none before
+	told  float64 // the share that was last told, or what has come back since
+}
+
+// Yield notes that i refused an attempt because it has too much to do, or asked not to be
+// called for pushback (0: it did not; at most 30 s count). Its share of the calls falls to
+// half, at most once in 100 ms and down to a twentieth, and comes back within 10 s; while
+// the pushback lasts it gets none, unless there is nobody else. It says nothing about
+// whether i lives.
+func (f *Fleet) Yield(i *Instance, pushback time.Duration, clock int64) {
+	for {
+		old := i.yield.Load()
+		next, tell := old.lowered(pushback, clock)
+		if !i.yield.CompareAndSwap(old, &next) {
+			continue
+		}
+		if tell && f.listening() {
+			f.emit(event.InstanceYields{
+				Service: f.config.Load().Service, Instance: i.id,
+				Share: next.share, For: time.Duration(max(0, next.rest-clock)),
+			})
+		}
+		return
+	}
+}
+
+// lowered returns what follows y (nil: all) when the instance says at now that it has too
+// much to do, and whether that is worth telling: its share has halved since that was last
+// told, or a rest begins.
+func (y *yield) lowered(pushback time.Duration, now int64) (next yield, tell bool) {
+	next = yield{share: 1, at: now - int64(yieldEach), told: 1}
+	if y != nil {
+		next = *y
+		next.told = max(y.told, y.of(now)/2)
+	}
+	if now-next.at >= int64(yieldEach) {
+		next.share, next.at = max(leastShare, y.of(now)*yieldFactor), now
+	}
+	if pushback > 0 {
+		tell = now >= next.rest
+		next.rest = max(next.rest, now+int64(min(pushback, maxRest)))
+	}
+	if next.share <= next.told/2 {
+		next.told, tell = next.share, true
+	}
+	return next, tell
+}
+
+// of returns the share at now, but for the rest: that delays the way back.
+func (y *yield) of(now int64) float64 {
+	if y == nil {
+		return 1
+	}
+	back := now - max(y.at, y.rest)
+	return min(1, y.share+max(0, float64(back)/float64(shareBack)))
+}
+
+// rests reports whether the instance asked not to be called now.
+func (i *Instance) rests(now int64) bool {
+	y := i.yield.Load()
+	return y != nil && now < y.rest
+}
+
+// yielded returns what i gets of the calls that it would get.
+func (i *Instance) yielded(now int64) float64 {
+	y := i.yield.Load()
+	switch {
+	case y == nil:
+		return 1
+	case now < y.rest:
+		return 0
+	}
+	share := y.of(now)
+	if share == 1 {
+		i.yield.CompareAndSwap(y, nil)
+	}
+	return share
+}
+
+// ramped returns the share that i has reached in its slow start; 1: it is in none.
+func (f *Fleet) ramped(i *Instance, now int64) float64 {
+	start := i.rampStart.Load()
+	if start == 0 {
+		return 1
+	}
+	p := &f.config.Load().Policy
+	done := float64(now-start) / float64(p.SlowStart)
+	if done >= 1 {
+		i.rampStart.CompareAndSwap(start, 0)
+		return 1
+	}
+	return max(p.SlowStartFrom, done)
+}
+
+// accepts decides whether a sample of i is taken: always, unless it is in slow start or
+// yields, then with the probability of its share. One that is not taken may be, if no
+// other is found, unless it rests.
+func (f *Fleet) accepts(i *Instance, now int64) (taken, spare bool) {
+	if i.rampStart.Load() == 0 && i.yield.Load() == nil {
+		return true, true
+	}
+	share := f.ramped(i, now) * i.yielded(now)
+	return share >= 1 || share > 0 && f.chance() < share, share > 0
+}
