@@ -60,15 +60,22 @@ func (u *unaryCall) run(now time.Time) error {
 	}
 }
 
-// attempt makes one attempt, and maybe a hedge beside it. It returns the one that counts,
-// which is judged.
+// attempt makes one attempt, once it has a slot under each limit, and maybe a hedge
+// beside it. It returns the one that counts, which is judged.
 func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, error) {
 	u.attempts = a.number
-	if u.attempts == 1 {
-		a.hedge = u.newHedge(a)
+	began := now
+	now, err := u.acquire(now)
+	if a.note != nil {
+		a.note.Queued = now.Sub(began)
 	}
-	err := a.try(&u.rpc, now)
-	u.judge(a, err, time.Now())
+	if err == nil {
+		if u.attempts == 1 {
+			a.hedge = u.newHedge(a)
+		}
+		err = a.try(&u.rpc, now)
+		u.judge(a, err, time.Now())
+	}
 	if a.hedge == nil {
 		u.traced(&a.attempt, a.note, err)
 		return a, err

@@ -64,43 +64,12 @@ func (c *core) call(ctx context.Context, state *policies, m *method, asked *aske
 		},
 		rpc: r,
 	}
-	trial, err := c.admit(ctx, state, m.name, asked.waits, now)
+	now, err := u.enter(now)
 	if err != nil {
 		return err
 	}
-	if m.retry.MaxAttempts > 1 {
-		state.budget.Deposit(now)
-	}
-	u.first.attempt.Rotate = trial
-	return u.run(now)
-}
-
-// admit asks the service breaker. While it is open, a call that waits for ready waits
-// for a trial's turn or for the breaker to close; any other is rejected.
-func (c *core) admit(ctx context.Context, state *policies, name string, waits bool, now time.Time) (trial bool, err error) {
-	if state.service == nil {
-		return false, nil
-	}
-	for {
-		changed := state.service.Changed() // before asking, so that no closing is missed
-		ok, trial := state.service.Allow(now)
-		if ok {
-			return trial, nil
-		}
-		if !waits {
-			r := newRejection(ErrServiceDown, c.service, name, c.fleet.Refusal())
-			r.RetryAfter = state.trialInterval
-			return false, r
-		}
-		turn := time.NewTimer(state.trialInterval)
-		select {
-		case <-changed:
-		case <-turn.C:
-		case <-ctx.Done():
-			turn.Stop()
-			return false, deadlineError(ctx.Err(), "while the service breaker was open")
-		}
-		turn.Stop()
-		now = time.Now()
-	}
+	u.first.attempt.Rotate = u.gate.trial
+	err = u.run(now)
+	u.leave(err)
+	return err
 }

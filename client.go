@@ -156,10 +156,10 @@ func (c *core) fleetConfig(s *settings) balancer.Config {
 func (c *core) newPolicies(s *settings, old *policies) *policies {
 	p := &policies{settings: s}
 	if old == nil {
-		p.methods = newMethods(s, nil)
+		p.methods = c.newMethods(s, nil)
 		p.budget = retry.NewBudget(s.budget, time.Now())
 	} else {
-		p.methods = newMethods(s, old.methods)
+		p.methods = c.newMethods(s, old.methods)
 		if p.budget = old.budget; s.budget != old.settings.budget {
 			p.budget = retry.NewBudget(s.budget, time.Now())
 		}

@@ -87,10 +87,11 @@ func (h *hedge) send() (again time.Duration) {
 	if since := time.Duration(u.core.fleet.At(now) - a.attempt.Picked()); since < h.delay {
 		return h.delay - since
 	}
-	if !a.mayFollow(now) || !u.core.fleet.Elsewhere(i) || !h.outfit() {
+	if !a.mayFollow(now) || !u.core.fleet.Elsewhere(i) || !h.outfit() || !u.tryAcquire() {
 		return 0
 	}
 	if !u.state.budget.Withdraw(now) {
+		u.release(len(u.method.concurrency))
 		return 0
 	}
 	s := &h.second
@@ -100,6 +101,7 @@ func (h *hedge) send() (again time.Duration) {
 	h.done = make(chan struct{})
 	if !h.stage.CompareAndSwap(waiting, begun) {
 		s.cancel()
+		u.release(len(u.method.concurrency))
 		return 0 // answered meanwhile; a token is lost, which errs on the safe side
 	}
 	if events := u.state.settings.events; events != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/internal/quantile"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/retry"
 )
 
@@ -111,6 +112,12 @@ type method struct {
 	callID     bool
 	replay     int // bytes kept of a stream; 0: none
 	stats      *methodStats
+
+	concurrency []*limit.Limiter // the narrowest first
+	rates       []*limit.RateLimiter
+	throttle    *limit.Throttler // nil: none
+	breaker     *breaker.Method  // nil: none
+	settings    methodSettings
 }
 
 // methodStats is what is learned of a method. It outlives changes of policy.
@@ -149,18 +156,23 @@ func (s *methodStats) teaches() time.Duration {
 // methods is the table of a client's methods: one map lookup in an immutable map. It
 // is copied when a method is called for the first time.
 type methods struct {
+	core     *core
 	settings *settings
+	limits   limits
 	table    atomic.Pointer[map[string]*method]
 	mu       sync.Mutex // one copy at a time
 }
 
 // newMethods returns a table under s that keeps what old has learned.
-func newMethods(s *settings, old *methods) *methods {
-	t := &methods{settings: s}
+func (c *core) newMethods(s *settings, old *methods) *methods {
+	t := &methods{core: c, settings: s}
 	table := map[string]*method{}
-	if old != nil {
+	if old == nil {
+		t.limits = c.newLimits(s, limits{})
+	} else {
+		t.limits = c.newLimits(s, old.limits)
 		for name, m := range *old.table.Load() {
-			table[name] = newMethod(name, s.resolve(name), m.stats)
+			table[name] = t.newMethod(name, s.resolve(name), m)
 		}
 	}
 	t.table.Store(&table)
@@ -177,7 +189,7 @@ func (t *methods) find(name string) *method {
 	if m := old[name]; m != nil {
 		return m
 	}
-	m := newMethod(name, t.settings.resolve(name), &methodStats{blame: breaker.NewBlame()})
+	m := t.newMethod(name, t.settings.resolve(name), nil)
 	if len(old) < maxMethods {
 		table := maps.Clone(old)
 		table[name] = m
@@ -209,12 +221,24 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 	if err := r.takeErr(); err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: %v", err)
 	}
-	return newMethod(m.name, r, m.stats), nil
+	return t.newMethod(name, r, m), nil
 }
 
-func newMethod(name string, r methodSettings, stats *methodStats) *method {
+// newMethod compiles r. What old has learned and counted is kept; nil: there is none.
+func (t *methods) newMethod(name string, r methodSettings, old *method) *method {
 	m := &method{
-		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, stats: stats,
+		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, settings: r,
+		concurrency: t.limits.concurrencyOf(r), rates: t.limits.ratesOf(r),
+	}
+	if old == nil {
+		old = &method{stats: &methodStats{blame: breaker.NewBlame()}}
+	}
+	m.stats = old.stats
+	if m.throttle = old.throttle; !same(r.throttle, old.settings.throttle) {
+		m.throttle = newThrottle(r.throttle)
+	}
+	if m.breaker = old.breaker; !same(r.breaker, old.settings.breaker) {
+		m.breaker = t.core.newMethodBreaker(name, r.breaker)
 	}
 	if r.deadlineSet {
 		m.streams = r.deadline
@@ -229,6 +253,14 @@ func newMethod(name string, r methodSettings, stats *methodStats) *method {
 		m.idempotent = retry.LookupIdempotency(name) == retry.Idempotent
 	}
 	return m
+}
+
+// same reports whether two policies, nil for none, are equal.
+func same[P comparable](a, b *P) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }
 
 // unmatched returns the patterns that name no method of the linked descriptors.

@@ -19,13 +19,23 @@ var (
 	ErrNoInstance = errors.New("surecall: no instance")
 	// ErrServiceDown: the service breaker is open.
 	ErrServiceDown = errors.New("surecall: service down")
+	// ErrMethodDown: the method breaker is open.
+	ErrMethodDown = errors.New("surecall: method down")
+	// ErrConcurrency: as many attempts are under way as a limit lets be, of the client, of
+	// a pattern of methods, or of every instance that could be picked.
+	ErrConcurrency = errors.New("surecall: concurrency limit")
+	// ErrRateLimited: as many calls have begun lately as a rate limit lets begin.
+	ErrRateLimited = errors.New("surecall: rate limit")
+	// ErrThrottled: the service refuses or fails so many calls that some are held back.
+	ErrThrottled = errors.New("surecall: throttled")
 )
 
 // Rejection is the error of a call that surecall refused before anything was sent. Its
-// gRPC status is UNAVAILABLE. Use errors.As to get at it, and errors.Is with one of the
-// sentinels to learn the reason.
+// gRPC status is UNAVAILABLE; under a limit it is RESOURCE_EXHAUSTED. Use errors.As to get
+// at it, and errors.Is with one of the sentinels to learn the reason.
 type Rejection struct {
-	Reason  error // ErrNoInstance or ErrServiceDown
+	Reason  error // one of the sentinels
+	Cause   error // what a limit says, an error of package limit; nil: none
 	Service string
 	Method  string // the full method
 	// RetryAfter is when it makes sense to try again; 0: not known.
@@ -49,10 +59,19 @@ var messageOrder = []event.State{
 // Error says in one line what an operator can act on.
 func (r *Rejection) Error() string {
 	var b strings.Builder
-	if r.Reason == ErrServiceDown {
+	switch r.Reason {
+	case ErrServiceDown:
 		fmt.Fprintf(&b, "surecall: service %q is down: no instance answers", r.Service)
-	} else {
+	case ErrMethodDown:
+		fmt.Fprintf(&b, "surecall: method %s of %q is down: too many calls of it fail", r.Method, r.Service)
+	case ErrNoInstance:
 		fmt.Fprintf(&b, "surecall: no eligible instance of %q", r.Service)
+	default:
+		fmt.Fprintf(&b, "%v of %q, %s", r.Reason, r.Service, r.Method)
+	}
+	if r.Cause != nil {
+		fmt.Fprintf(&b, ": %v", r.Cause)
+		return b.String()
 	}
 	fmt.Fprintf(&b, ": %d known", r.Known)
 	for _, s := range messageOrder {
@@ -66,11 +85,21 @@ func (r *Rejection) Error() string {
 	return b.String()
 }
 
-// GRPCStatus makes status.FromError see UNAVAILABLE.
-func (r *Rejection) GRPCStatus() *status.Status { return status.New(codes.Unavailable, r.Error()) }
+// GRPCStatus makes status.FromError see the code.
+func (r *Rejection) GRPCStatus() *status.Status {
+	code := codes.Unavailable
+	switch r.Reason {
+	case ErrConcurrency, ErrRateLimited, ErrThrottled:
+		code = codes.ResourceExhausted
+	}
+	return status.New(code, r.Error())
+}
 
 // Is matches the reason.
 func (r *Rejection) Is(target error) bool { return target == r.Reason }
+
+// Unwrap returns the cause, so that the errors of package limit match too.
+func (r *Rejection) Unwrap() error { return r.Cause }
 
 // newRejection makes a rejection from what the fleet says of itself.
 func newRejection(reason error, service, method string, f balancer.Refusal) *Rejection {

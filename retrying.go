@@ -32,6 +32,7 @@ type tries struct {
 	route *balancer.Route // where the caller wants it to go; nil: anywhere
 	waits bool            // for ready
 	trace *CallTrace      // nil: nobody asked
+	gate  gate
 
 	attempts int
 	hangs    int  // of them, those that were cut because their instance hung: they do not count

@@ -16,6 +16,7 @@ import (
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/resolver"
 	"github.com/surecall/surecall/retry"
 )
@@ -37,6 +38,7 @@ type settings struct {
 	events   event.Handler
 	balancer balancer.Policy
 	breaker  *breaker.Policy
+	instance *limit.Concurrency // of each instance; nil: none
 	service  *breaker.ServicePolicy
 	budget   retry.BudgetPolicy
 	classify breaker.Classifier
@@ -57,6 +59,13 @@ type methodSettings struct {
 	idempotent  *bool        // nil: what the proto file says
 	callID      bool
 	replay      int // bytes kept of a stream; 0: none
+
+	// What the methods of a scope share, and what each has for itself; nil: none.
+	scope       string // the pattern whose options are being applied
+	concurrency *scoped[limit.Concurrency]
+	rate        *scoped[limit.Rate]
+	throttle    *limit.Throttle
+	breaker     *breaker.MethodPolicy
 
 	errs []error
 }
@@ -83,6 +92,8 @@ func defaultSettings() *settings {
 			attempt:  &AttemptTimeout{},
 			retry:    &retry.Policy{},
 			replay:   DefaultReplayBuffer,
+
+			concurrency: &scoped[limit.Concurrency]{},
 		},
 	}
 }
@@ -161,6 +172,7 @@ func (s *settings) resolve(method string) methodSettings {
 	m.deadlineSet = false // a stream's deadline must name it
 	for _, r := range s.rules {
 		if matches(r.pattern, method) {
+			m.scope = r.pattern
 			for _, o := range r.opts {
 				o.method(&m)
 			}

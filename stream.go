@@ -52,13 +52,10 @@ func (c *core) stream(
 		ctx: ctx, began: now, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
 		route: routeOf(ctx), waits: s.asked.waits, trace: s.asked.trace,
 	}
-	if s.trial, err = c.admit(ctx, state, name, s.waits, now); err != nil {
+	if _, err = s.enter(now); err != nil {
 		s.cancel()
 		s.asked.end(err, now)
 		return nil, c.observe(state, name, err)
-	}
-	if m.retry.MaxAttempts > 1 {
-		state.budget.Deposit(now)
 	}
 	if s.current, err = s.open(nil, nil); err != nil {
 		return nil, c.observe(state, name, s.finish(s.current, err))
@@ -75,7 +72,6 @@ type clientStream struct {
 	asked   asked
 	outlets outlets
 	cancel  context.CancelFunc
-	trial   bool // of the service breaker
 
 	// settled means that current will not change: it is then used without mu.
 	settled atomic.Bool
@@ -148,7 +144,7 @@ func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
 	}
 	s.attempts++
 	at := &t.attempt
-	at.Context, at.Fleet, at.Stream, at.WaitForReady, at.Rotate = s.ctx, s.core.fleet, true, s.waits, s.trial
+	at.Context, at.Fleet, at.Stream, at.WaitForReady, at.Rotate = s.ctx, s.core.fleet, true, s.waits, s.gate.trial
 	at.Route = s.route
 	if s.trace != nil {
 		t.note = &AttemptTrace{Number: s.attempts, Began: time.Since(s.began)}

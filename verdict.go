@@ -10,15 +10,18 @@ import (
 	"github.com/surecall/surecall/breaker"
 )
 
-// judge tells breaker, balancer and what is learned how the attempt ended.
+// judge tells breaker, balancer, limits and what is learned how the attempt ended, and
+// gives its slots back.
 func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 	if a.attempt.Instance() == nil {
+		u.release(len(u.method.concurrency))
 		return
 	}
 	clock := u.core.fleet.At(now)
 	elapsed := time.Duration(clock - a.attempt.Picked())
 	verdict := u.verdict(a, err, elapsed, clock, now)
 	a.attempt.Judge(verdict)
+	u.sample(verdict, err, elapsed, now)
 	if a.note != nil {
 		a.note.Took, a.note.Verdict, a.note.CutOff = elapsed, verdict, a.cutShort || a.outrun
 	}

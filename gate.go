@@ -1,0 +1,113 @@
+package surecall
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/limit"
+)
+
+// gate is what a call passes on its way in, outside of its attempts: it judges what the
+// caller asked, not what retries add.
+type gate struct {
+	trial bool // of the service breaker
+	entry breaker.Entry
+}
+
+// enter asks the rate limits, the throttle, the service breaker and the method breaker,
+// in this order: a breaker is asked last, since the time that a call waits for a rate can
+// open it. now becomes the time at which all let it pass.
+func (t *tries) enter(now time.Time) (time.Time, error) {
+	m := t.method
+	for _, r := range m.rates {
+		if err := r.Take(t.ctx, t.ask(), now); err != nil {
+			return now, t.refused(ErrRateLimited, err)
+		}
+		now = time.Now()
+	}
+	if t.trace != nil {
+		t.trace.Waited = now.Sub(t.began)
+	}
+	if m.throttle != nil && !m.throttle.Allow(limit.FromContext(t.ctx), now, rand.Float64()) {
+		return now, t.refused(ErrThrottled, limit.ErrThrottled)
+	}
+	if err := t.admit(now); err != nil {
+		return now, err
+	}
+	if m.breaker != nil {
+		var ok bool
+		if t.gate.entry, ok = m.breaker.Enter(now); !ok {
+			r := newRejection(ErrMethodDown, t.core.service, m.name, t.core.fleet.Refusal())
+			r.RetryAfter = m.breaker.RetryAfter(now)
+			return now, r
+		}
+	}
+	if m.retry.MaxAttempts > 1 {
+		t.state.budget.Deposit(now)
+	}
+	return now, nil
+}
+
+// leave tells the throttle and the method breaker how the call ended.
+func (t *tries) leave(err error) {
+	m := t.method
+	if m.throttle == nil && m.breaker == nil {
+		return
+	}
+	now := time.Now()
+	elapsed := now.Sub(t.began)
+	verdict := breaker.Success
+	switch {
+	case err == nil:
+	case isRejection(err):
+		verdict = breaker.Ignored
+	default:
+		verdict = t.state.settings.classify(breaker.Outcome{
+			Code: status.Code(err), Canceled: t.ctx.Err() == context.Canceled, Elapsed: elapsed, P99: m.stats.p99(),
+		})
+	}
+	if m.breaker != nil {
+		m.breaker.Record(t.gate.entry, verdict, elapsed, now)
+	}
+	if m.throttle != nil && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
+		m.throttle.Done(verdict == breaker.Success, now)
+	}
+}
+
+// admit asks the service breaker. While it is open, a call that waits for ready waits
+// for a trial's turn or for the breaker to close; any other is rejected.
+func (t *tries) admit(now time.Time) error {
+	service := t.state.service
+	if service == nil {
+		return nil
+	}
+	ok, trial := service.Allow(now)
+	for !ok {
+		if !t.waits {
+			r := newRejection(ErrServiceDown, t.core.service, t.method.name, t.core.fleet.Refusal())
+			r.RetryAfter = t.state.trialInterval
+			return r
+		}
+		changed := service.Changed() // before asking again, so that no closing is missed
+		if ok, trial = service.Allow(time.Now()); ok {
+			break
+		}
+		turn := time.NewTimer(t.state.trialInterval)
+		select {
+		case <-changed:
+		case <-turn.C:
+		case <-t.ctx.Done():
+			turn.Stop()
+			return deadlineError(t.ctx.Err(), "while the service breaker was open")
+		}
+		turn.Stop()
+		ok, trial = service.Allow(time.Now())
+	}
+	t.gate.trial = trial
+	return nil
+}

@@ -1,0 +1,227 @@
+package surecall
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
+)
+
+// scoped is a policy whose state the methods of its scope share: those of a pattern of
+// ForMethod, or with the scope "" all that the client calls.
+type scoped[P any] struct {
+	policy P
+	scope  string
+}
+
+// limits is the state of the client's limits, by scope. A limit whose policy stays the
+// same outlives changes of others.
+type limits struct {
+	concurrency map[string]concurrencyLimit
+	rates       map[string]rateLimit
+}
+
+type (
+	concurrencyLimit struct {
+		*limit.Limiter
+		policy limit.Concurrency
+	}
+	rateLimit struct {
+		*limit.RateLimiter
+		policy limit.Rate
+	}
+)
+
+// newLimits returns the limits of s, and takes over those of old that it has too.
+func (c *core) newLimits(s *settings, old limits) limits {
+	now := time.Now()
+	l := limits{map[string]concurrencyLimit{}, map[string]rateLimit{}}
+	for _, m := range append([]methodSettings{s.base}, s.scopes()...) {
+		if p := m.concurrency; p != nil {
+			kept, ok := old.concurrency[p.scope]
+			if !ok || kept.policy != p.policy {
+				kept = concurrencyLimit{limit.NewLimiter(p.policy, c.defaultLimit, c.crowded(p.scope)), p.policy}
+			}
+			l.concurrency[p.scope] = kept
+		}
+		if p := m.rate; p != nil {
+			kept, ok := old.rates[p.scope]
+			if !ok || kept.policy != p.policy {
+				kept = rateLimit{limit.NewRateLimiter(p.policy, now), p.policy}
+			}
+			l.rates[p.scope] = kept
+		}
+	}
+	return l
+}
+
+// scopes returns what each rule says by itself.
+func (s *settings) scopes() []methodSettings {
+	var all []methodSettings
+	for _, r := range s.rules {
+		m := methodSettings{scope: r.pattern}
+		for _, o := range r.opts {
+			o.method(&m)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// concurrencyOf returns the limits of m, the narrowest first: who waits under it must not
+// hold a slot of the wider one.
+func (l limits) concurrencyOf(m methodSettings) (held []*limit.Limiter) {
+	if m.concurrency == nil {
+		return nil
+	}
+	if m.concurrency.scope != "" {
+		held = append(held, l.concurrency[m.concurrency.scope].Limiter)
+	}
+	if wide, ok := l.concurrency[""]; ok {
+		held = append(held, wide.Limiter)
+	}
+	return held
+}
+
+func (l limits) ratesOf(m methodSettings) (held []*limit.RateLimiter) {
+	if m.rate == nil {
+		return nil
+	}
+	if m.rate.scope != "" {
+		held = append(held, l.rates[m.rate.scope].RateLimiter)
+	}
+	if wide, ok := l.rates[""]; ok {
+		held = append(held, wide.RateLimiter)
+	}
+	return held
+}
+
+// The default limit of a client's unary attempts (Envoy's and gRPC's 1,024, which a
+// client of many instances outgrows).
+const (
+	defaultConcurrency = limit.DefaultLimit
+	defaultPerInstance = 100
+	clientScope        = "client"
+)
+
+func (c *core) defaultLimit() int { return max(defaultConcurrency, defaultPerInstance*c.fleet.Known()) }
+
+// crowded returns what tells that a limit is near.
+func (c *core) crowded(scope string) func(inFlight, limit int) {
+	if scope == "" {
+		scope = clientScope
+	}
+	return func(inFlight, limit int) {
+		c.emit(event.LimitNear{Service: c.service, Scope: scope, InFlight: inFlight, Limit: limit})
+	}
+}
+
+// ask is what the call says of itself under a limit.
+func (t *tries) ask() limit.Ask {
+	ask := limit.Ask{Priority: limit.FromContext(t.ctx), Need: t.method.stats.latency.P50()}
+	if t.hasDeadline {
+		ask.Deadline = t.deadline
+	}
+	return ask
+}
+
+// acquire takes a slot under each limit of concurrency, waiting where its policy has a
+// queue. It returns the time at which it has them all.
+func (t *tries) acquire(now time.Time) (time.Time, error) {
+	for n, l := range t.method.concurrency {
+		if l.TryAcquire() {
+			continue
+		}
+		if err := l.Acquire(t.ctx, t.ask(), now); err != nil {
+			t.release(n)
+			return now, t.refused(ErrConcurrency, err)
+		}
+		now = time.Now()
+	}
+	return now, nil
+}
+
+// tryAcquire takes the slots if that needs no wait and leaves room for other calls.
+func (t *tries) tryAcquire() bool {
+	for n, l := range t.method.concurrency {
+		if !l.TryAcquire() {
+			t.release(n)
+			return false
+		}
+	}
+	return true
+}
+
+// release gives back the first n slots.
+func (t *tries) release(n int) {
+	for _, l := range t.method.concurrency[:n] {
+		l.Release()
+	}
+}
+
+// sample tells adaptive limits how an attempt ended, and gives its slots back.
+func (t *tries) sample(v breaker.Verdict, err error, elapsed time.Duration, now time.Time) {
+	s := limit.Sample{Elapsed: elapsed, Outcome: outcomeOf(v, err)}
+	for _, l := range t.method.concurrency {
+		l.Sample(s, now)
+		l.Release()
+	}
+}
+
+// outcomeOf is what an attempt's end means for an adaptive limit: only a verdict is
+// evidence, and a server's RESOURCE_EXHAUSTED, which says it in so many words.
+func outcomeOf(v breaker.Verdict, err error) limit.Outcome {
+	switch {
+	case v == breaker.Success:
+		return limit.Success
+	case v == breaker.Failure, status.Code(err) == codes.ResourceExhausted:
+		return limit.Overload
+	default:
+		return limit.Ignored
+	}
+}
+
+// refused is the error of a call that a limit of ours refused, or whose context ended in
+// its queue.
+func (t *tries) refused(reason, err error) error {
+	if t.ctx.Err() != nil && !isExceeded(err) {
+		return deadlineError(err, "while it waited: "+reason.Error())
+	}
+	r := &Rejection{Reason: reason, Service: t.core.service, Method: t.method.name, Cause: err}
+	if rate, ok := asRateError(err); ok {
+		r.RetryAfter = rate.RetryAfter
+	}
+	return r
+}
+
+func isExceeded(err error) bool { return errors.Is(err, limit.ErrExceeded) }
+
+func asRateError(err error) (*limit.RateError, bool) {
+	var r *limit.RateError
+	ok := errors.As(err, &r)
+	return r, ok
+}
+
+func newThrottle(p *limit.Throttle) *limit.Throttler {
+	if p == nil {
+		return nil
+	}
+	return limit.NewThrottler(*p, time.Now())
+}
+
+func (c *core) newMethodBreaker(name string, p *breaker.MethodPolicy) *breaker.Method {
+	if p == nil {
+		return nil
+	}
+	return breaker.NewMethod(*p, func(change breaker.Change) {
+		c.emit(event.MethodBreakerChanged{
+			Service: c.service, Method: name,
+			From: change.From.String(), To: change.To.String(), DryRun: change.DryRun, Why: change.Why,
+		})
+	})
+}
