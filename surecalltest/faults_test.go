@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall/examples/orders"
@@ -105,6 +106,35 @@ func TestBlackHoleHidesTheEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nor does the server learn that its caller is gone.
+func TestBlackHoleHidesTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		instance := cluster.Instance(0)
+		instance.Delay(time.Hour)
+		conn, err := grpc.NewClient("passthrough:///"+instance.Address(),
+			grpc.WithContextDialer(cluster.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var call sync.WaitGroup
+		call.Go(func() { _, _ = orders.NewOrdersClient(conn).Get(t.Context(), &orders.GetRequest{}) })
+		synctest.Wait()
+		instance.BlackHole()
+		_ = conn.Close()
+		call.Wait()
+		synctest.Wait()
+		if n := instance.InFlight(); n != 1 {
+			t.Errorf("in a black hole: %d in flight: want the call whose caller is gone", n)
+		}
+		instance.Resume()
+		synctest.Wait()
+		if n := instance.InFlight(); n != 0 {
+			t.Errorf("after it: %d in flight: want none", n)
+		}
+	})
 }
 
 // What is dialled in a black hole hangs, while a process that hangs takes connections.

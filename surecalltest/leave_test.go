@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -118,6 +120,40 @@ func TestAddLifecycle(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		if marked() {
 			t.Error("the next life: a marked answer")
+		}
+		instance.Kill()
+		instance.Start() // it is still listed
+		if third := listed(t, cluster)[0]; third.Incarnation == again.Incarnation {
+			t.Errorf("started again after Kill: still incarnation %q", third.Incarnation)
+		}
+	})
+}
+
+// Whoever watches the health of an instance that leaves is told.
+func TestLeaveSaysNotServing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		conn, err := grpc.NewClient("passthrough:///"+cluster.Instance(0).Address(),
+			grpc.WithContextDialer(cluster.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []healthpb.HealthCheckResponse_ServingStatus{
+			healthpb.HealthCheckResponse_SERVING, healthpb.HealthCheckResponse_NOT_SERVING,
+		} {
+			if said, err := watch.Recv(); err != nil || said.GetStatus() != want {
+				t.Errorf("it says %v, %v: want %v", said.GetStatus(), err, want)
+			}
+			go cluster.Instance(0).Leave()
+		}
+		synctest.Wait()
+		if n := cluster.Instance(0).Calls(); n != 0 || len(listed(t, cluster)) != 0 {
+			t.Errorf("%d calls counted, %d listed: want neither", n, len(listed(t, cluster)))
 		}
 	})
 }
