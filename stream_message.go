@@ -45,7 +45,7 @@ func (s *clientStream) RecvMsg(m any) error {
 		}
 	}
 	err = s.received(t, err)
-	s.leave(err, nil)
+	s.rest(err, nil)
 	return err
 }
 
@@ -69,8 +69,8 @@ func (s *clientStream) receive() (t *streamAttempt, first []byte, err error) {
 	return s.current, nil, nil
 }
 
-// leave ends what receive began: err is what was received.
-func (s *clientStream) leave(err error, peeked []byte) {
+// rest ends what receive began: err is what was received.
+func (s *clientStream) rest(err error, peeked []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.receiving, s.peeked = false, peeked
@@ -259,7 +259,7 @@ func (s *clientStream) ends(t *streamAttempt) bool {
 	if err == nil {
 		peeked = append([]byte{}, any.ProtoReflect().GetUnknown()...)
 	}
-	s.leave(s.received(t, err), peeked)
+	s.rest(s.received(t, err), peeked)
 	return false
 }
 
