@@ -101,6 +101,7 @@ var errUnwanted = status.Error(codes.Unavailable, "surecall: the reply is not wa
 
 // end is what the caller gets. A server's error passes through untouched.
 func (u *unaryCall) end(a *unaryAttempt, err error) error {
+	u.executed = u.executed || a.attempt.Executed()
 	if err == errUnwanted {
 		return nil
 	}

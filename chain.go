@@ -19,14 +19,16 @@ import (
 //	step               constraint
 //	1 observe          outermost: sees every rejection below
 //	2 policy           one lookup; everything after it depends on the method
-//	3 call deadline    outside retry: all attempts of a call share it
-//	4 service breaker  outside retry: it judges what the user asked, not what we add
-//	5 retry            spends the shared budget; never the same instance twice while
+//	3 second best      (secondbest.go) on the caller's context: the commonest final failure
+//	                   is that the call deadline was used up
+//	4 call deadline    outside retry: all attempts of a call share it
+//	5 service breaker  outside retry: it judges what the user asked, not what we add
+//	6 retry            spends the shared budget; never the same instance twice while
 //	                   another is eligible; a rejection of ours is final
-//	6 attempt timeout  inside retry: it is what lets the next attempt begin
-//	7 pick             (balancer) eligibility, weighted choice, breaker, in-flight: one pass
-//	8 wire             gRPC
-//	9 verdict          from the error this interceptor sees: gRPC's own Done can report
+//	7 attempt timeout  inside retry: it is what lets the next attempt begin
+//	8 pick             (balancer) eligibility, weighted choice, breaker, in-flight: one pass
+//	9 wire             gRPC
+//	10 verdict         from the error this interceptor sees: gRPC's own Done can report
 //	                   success for an RPC that failed
 func (c *core) unary(
 	ctx context.Context, name string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
@@ -36,15 +38,22 @@ func (c *core) unary(
 	opts = asked.read(opts)
 	asked.trace.begin(name, now)
 	m, err := state.methods.under(name, asked.policies)
-	if err == nil {
-		err = c.call(ctx, state, m, &asked, rpc{req, reply, conn, invoker, opts}, now)
+	switch {
+	case err != nil:
+	case m.second != nil:
+		err = c.withSecondBest(ctx, state, m, &asked, rpc{req, reply, conn, invoker, opts})
+	default:
+		_, err = c.call(ctx, state, m, &asked, rpc{req, reply, conn, invoker, opts}, now)
 	}
 	asked.end(err, now)
 	return c.observe(state, name, err)
 }
 
-// call is what a call is inside of its fallback.
-func (c *core) call(ctx context.Context, state *policies, m *method, asked *asked, r rpc, now time.Time) error {
+// call is what a call is inside of its second best. executed tells, of one that failed,
+// that an instance may have executed it.
+func (c *core) call(
+	ctx context.Context, state *policies, m *method, asked *asked, r rpc, now time.Time,
+) (executed bool, err error) {
 	deadline, has := ctx.Deadline()
 	ours := !has && m.deadline > 0
 	if ours {
@@ -64,12 +73,12 @@ func (c *core) call(ctx context.Context, state *policies, m *method, asked *aske
 		},
 		rpc: r,
 	}
-	now, err := u.enter(now)
+	now, err = u.enter(now)
 	if err != nil {
-		return err
+		return false, err
 	}
 	u.first.attempt.Rotate = u.gate.trial
 	err = u.run(now)
 	u.leave(err)
-	return err
+	return u.executed, err
 }

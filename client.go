@@ -52,6 +52,7 @@ func DialOptions(target string, opts ...Option) ([]grpc.DialOption, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.credentialed = true // the framework's own options may have credentials
 	return c.dialOptions(t, s), nil
 }
 
@@ -117,7 +118,9 @@ type core struct {
 	source  resolver.Monitor // shown by Client.Source
 	sourced bool             // the source is ours, and not one of gRPC's own resolvers
 	conns   conns
-	mu      sync.Mutex // one update at a time
+	// credentialed: gRPC adds credentials to calls, unseen by us.
+	credentialed bool
+	mu           sync.Mutex // one update at a time
 }
 
 // policies is everything that Update swaps, as one immutable whole.
@@ -135,7 +138,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	if err = errors.Join(targetErr, err, s.checkSource(t)); err != nil {
 		return nil, nil, nil, err
 	}
-	c := &core{service: t.service, sourced: t.open != nil}
+	c := &core{service: t.service, sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)

@@ -110,7 +110,8 @@ type method struct {
 	hedge      *retry.Hedge // nil: none
 	idempotent bool
 	callID     bool
-	replay     int // bytes kept of a stream; 0: none
+	replay     int         // bytes kept of a stream; 0: none
+	second     *secondBest // nil: none
 	stats      *methodStats
 
 	concurrency []*limit.Limiter // the narrowest first
@@ -124,6 +125,7 @@ type method struct {
 type methodStats struct {
 	latency quantile.Sketch
 	blame   *breaker.Blame
+	second  secondStats
 }
 
 // p99 returns the method's 99th percentile, or 0 while it is not known.
@@ -212,6 +214,7 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 		return m, nil
 	}
 	r := t.settings.resolve(name)
+	r.exact = true
 	for n, o := range opts {
 		if o == nil {
 			return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: option %d is nil", n)
@@ -247,6 +250,7 @@ func (t *methods) newMethod(name string, r methodSettings, old *method) *method 
 		t := r.attempt.withDefaults()
 		m.attempt = &t
 	}
+	m.second = newSecondBest(name, &r, &m.stats.second)
 	if r.idempotent != nil {
 		m.idempotent = *r.idempotent
 	} else {

@@ -59,6 +59,8 @@ type methodSettings struct {
 	idempotent  *bool        // nil: what the proto file says
 	callID      bool
 	replay      int // bytes kept of a stream; 0: none
+	second      secondSettings
+	exact       bool // the option that applies is of one method by its name
 
 	// What the methods of a scope share, and what each has for itself; nil: none.
 	scope       string // the pattern whose options are being applied
@@ -159,7 +161,7 @@ func (s *settings) rule(pattern string, opts ...MethodOption) {
 		}
 		o.method(&trial)
 	}
-	if err := trial.takeErr(); err != nil {
+	if err := errors.Join(trial.takeErr(), trial.second.check(pattern)); err != nil {
 		s.fail(fmt.Errorf("surecall: ForMethod(%q): %w", pattern, err))
 	}
 	s.rules = append(s.rules, rule{pattern, opts})
@@ -172,6 +174,7 @@ func (s *settings) resolve(method string) methodSettings {
 	m.deadlineSet = false // a stream's deadline must name it
 	for _, r := range s.rules {
 		if matches(r.pattern, method) {
+			m.exact = r.pattern == method
 			m.scope = r.pattern
 			for _, o := range r.opts {
 				o.method(&m)

@@ -1,0 +1,152 @@
+package surecall
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CachePolicy says what becomes of a method's answers: the last good one to each request
+// is kept, and is the call's answer when all else fails; for a short time it may be that
+// before an instance is asked at all. Its zero value is the default.
+//
+// Answers are kept for each method apart, within the bounds; when those are reached, what
+// was asked for longest ago goes. With the defaults, and whenever MaxEntries is at least
+// 1024 and MaxBytes at least 16 MiB, they are kept in sixteen parts, each with a
+// sixteenth of the bounds and a lock of its own; an answer that is larger than that is not
+// kept. The caller's reply is its own, to change as it likes. An answer that an instance
+// takes back, with NOT_FOUND or PERMISSION_DENIED say, is forgotten.
+//
+// # Whose answers they are
+//
+// Two calls share an answer if method and request are the same, and the outgoing metadata
+// that Vary names. An answer may also depend on who asked, and what says so is metadata. So a
+// call is neither answered from the cache nor kept in it if it has metadata that neither
+// Vary nor Ignore names; surecall's own keys, traceparent and tracestate aside. Per-RPC
+// credentials (grpc.PerRPCCredentials, grpc.WithPerRPCCredentials, and any connection made
+// with [DialOptions], which may have them unseen) count as the key "authorization", whose
+// value is not known: they can only be ignored. The first call that is passed over for
+// this reason is told of as event.ConfigWarning. Not seen, and so not protected, is what is
+// added beneath surecall: by a stats handler of gRPC's.
+type CachePolicy struct {
+	// Fresh is how old an answer may be to be given without asking an instance. Of calls
+	// with the same request that find none, one asks and the others wait for its answer.
+	// Default 0: an instance is always asked.
+	Fresh time.Duration
+	// Stale is how old an answer may be when all else failed, at least Fresh. Default
+	// 10 min, or Fresh if that is longer.
+	Stale time.Duration
+	// FreshOnly has no answer older than Fresh served, whatever fails.
+	FreshOnly bool
+	// MaxEntries bounds the number of answers of a method. Default 10,000.
+	MaxEntries int
+	// MaxBytes bounds their size, with their requests and about 200 bytes for each.
+	// Default 16 MiB.
+	MaxBytes int
+	// Vary names the keys of outgoing metadata on which the answer depends: who asks, the
+	// tenant, the language.
+	Vary []string
+	// Ignore names the keys on which it does not: request IDs, say.
+	Ignore []string
+}
+
+// WithCache keeps the answers of methods without side effects by p: see [CachePolicy]. Those
+// are the methods whose proto file says so:
+//
+//	rpc Get(GetRequest) returns (Order) {
+//	  option idempotency_level = NO_SIDE_EFFECTS;
+//	}
+//
+// and those that a [ForMethod] or a [ForCall] with this option names in full, if their
+// file says nothing. A pattern with a star passes over all other methods, and so do both
+// over what is declared not idempotent. What is kept belongs to the client: it is used and
+// filled by all calls of the method whose policy agrees in bounds, Vary and Ignore, and
+// [Client.Update] leaves it alone. Of such policies, at most four are remembered for a
+// method. Unary calls only, and none that is pinned.
+func WithCache(p CachePolicy) CallOption {
+	p.Vary, p.Ignore = slices.Clone(p.Vary), slices.Clone(p.Ignore)
+	return callOption(func(m *methodSettings) {
+		m.second.cache, m.second.named = &p, m.exact
+		m.fail(p.Validate())
+	})
+}
+
+// WithoutCache has an instance asked, and its answer not kept. With [ForCall] it makes a
+// call see what an earlier call of the same caller wrote.
+func WithoutCache() CallOption {
+	return callOption(func(m *methodSettings) { m.second.cache = nil })
+}
+
+// The defaults of [CachePolicy].
+const (
+	DefaultCacheStale   = 10 * time.Minute
+	DefaultCacheEntries = 10_000
+	DefaultCacheBytes   = 16 << 20
+)
+
+// Validate reports everything that is wrong with p, joined.
+func (p CachePolicy) Validate() error {
+	var errs []error
+	fail := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("surecall: CachePolicy."+format, args...))
+	}
+	if p.Fresh < 0 {
+		fail("Fresh %v: want 0 (always ask) or more", p.Fresh)
+	}
+	switch {
+	case p.FreshOnly && p.Fresh == 0:
+		fail("FreshOnly with Fresh 0: want Fresh more than 0, or nothing is ever served")
+	case p.FreshOnly && p.Stale != 0:
+		fail("Stale %v with FreshOnly: want one of them", p.Stale)
+	case p.Stale != 0 && p.Stale < p.Fresh:
+		fail("Stale %v: want 0 (means %v) or at least Fresh, %v", p.Stale, max(DefaultCacheStale, p.Fresh), p.Fresh)
+	}
+	if p.MaxEntries < 0 {
+		fail("MaxEntries %d: want 0 (means %d) or more", p.MaxEntries, DefaultCacheEntries)
+	}
+	if p.MaxBytes < 0 {
+		fail("MaxBytes %d: want 0 (means %d) or more", p.MaxBytes, DefaultCacheBytes)
+	}
+	p = p.withDefaults()
+	for _, key := range slices.Concat(p.Vary, p.Ignore) {
+		if key == "" {
+			fail("Vary, Ignore: an empty key: want the name of metadata")
+		}
+	}
+	for _, key := range p.Vary {
+		if slices.Contains(p.Ignore, key) {
+			fail("Vary and Ignore both have %q: want one of them", key)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// withDefaults returns p with its defaults, and its keys as metadata has them, in order.
+func (p CachePolicy) withDefaults() CachePolicy {
+	switch {
+	case p.FreshOnly:
+		p.Stale = p.Fresh
+	case p.Stale == 0:
+		p.Stale = max(DefaultCacheStale, p.Fresh)
+	}
+	if p.MaxEntries == 0 {
+		p.MaxEntries = DefaultCacheEntries
+	}
+	if p.MaxBytes == 0 {
+		p.MaxBytes = DefaultCacheBytes
+	}
+	p.Vary, p.Ignore = keys(p.Vary), keys(p.Ignore)
+	return p
+}
+
+// keys returns names in lower case, in order, and each once.
+func keys(names []string) []string {
+	lower := make([]string, 0, len(names))
+	for _, name := range names {
+		lower = append(lower, strings.ToLower(name))
+	}
+	slices.Sort(lower)
+	return slices.Compact(lower)
+}

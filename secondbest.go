@@ -1,0 +1,220 @@
+package surecall
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall/event"
+)
+
+// secondSettings is what options say of what answers a method's calls when its instances
+// do not.
+type secondSettings struct {
+	cache     *CachePolicy // nil: none
+	named     bool         // the cache is for this method by its name
+	alternate grpc.ClientConnInterface
+	fallback  *fallback
+	when      func(error) bool // nil: unanswered
+	reserve   time.Duration
+}
+
+// secondBest is secondSettings, compiled.
+type secondBest struct {
+	cache     *cache // nil: none
+	alternate grpc.ClientConnInterface
+	fallback  *fallback
+	when      func(error) bool
+	reserve   time.Duration
+}
+
+// secondStats is what of it outlives changes of policy.
+type secondStats struct {
+	stores   stores
+	unfit    atomic.Bool // it was told that the fallback does not fit
+	uncached atomic.Bool // it was told that calls are not cached
+}
+
+// newSecondBest returns what r says of the method of that name; nil: it has no second
+// best.
+func newSecondBest(name string, r *methodSettings, stats *secondStats) *secondBest {
+	s := &r.second
+	b := &secondBest{alternate: s.alternate, fallback: s.fallback, when: s.when, reserve: s.reserve}
+	if s.cache != nil && cacheable(name, s.named, r.idempotent) {
+		p := s.cache.withDefaults()
+		b.cache = &cache{policy: p, store: stats.stores.of(&p)}
+	}
+	if b.cache == nil && b.alternate == nil && b.fallback == nil {
+		return nil
+	}
+	if b.when == nil {
+		b.when = unanswered
+	}
+	return b
+}
+
+// secondCall is one call of a method that has a second best.
+type secondCall struct {
+	*secondBest
+	core   *core
+	state  *policies
+	method *method
+	asked  *asked
+	rpc    rpc
+
+	key      string // of the cache
+	keeps    bool   // the cache is for this call
+	executed bool   // an instance may have executed it
+}
+
+// withSecondBest makes a call of a method that has a second best. The order:
+//
+//	fresh cache   an instance need not be asked
+//	instances     with all that protects the call
+//	alternate     an answer of now, if not of here
+//	stale cache   an answer of here, if not of now
+//	fallback      what the caller makes up
+//
+// It stands outside the call deadline, and all after the instances runs on the caller's
+// context: the commonest final failure is that the call deadline was used up.
+func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, asked *asked, r rpc) error {
+	if pinned(ctx) {
+		_, err := c.call(ctx, state, m, asked, r, time.Now()) // no other answer is wanted than that instance's
+		return err
+	}
+	s := secondCall{secondBest: m.second, core: c, state: state, method: m, asked: asked, rpc: r}
+	if s.cache != nil {
+		s.key, s.keeps = s.keyOf(ctx)
+	}
+	cause := s.ask(ctx)
+	if cause == nil || !s.when(cause) || canceled(ctx) {
+		return cause
+	}
+	if answered, err := s.byAlternate(ctx, cause); answered {
+		return err
+	}
+	if canceled(ctx) {
+		return cause
+	}
+	if s.byStale(cause) {
+		return nil
+	}
+	return s.byFallback(ctx, cause)
+}
+
+func pinned(ctx context.Context) bool {
+	r := routeOf(ctx)
+	return r != nil && r.Instance != ""
+}
+
+// canceled reports whether the caller has left: it needs no answer.
+func canceled(ctx context.Context) bool { return ctx.Err() == context.Canceled }
+
+// instances asks the instances, and keeps what they answer. It returns the answer if it
+// is one for the cache.
+func (s *secondCall) instances(ctx context.Context) (*answer, error) {
+	short, cancel := s.reserved(ctx)
+	defer cancel()
+	var err error
+	s.executed, err = s.core.call(short, s.state, s.method, s.asked, s.rpc, time.Now())
+	switch {
+	case err == nil && s.keeps:
+		return s.keep(), nil
+	case s.keeps && isAnswer(status.Code(err)):
+		s.cache.store.drop(s.key)
+	case short.Err() == context.DeadlineExceeded && ctx.Err() == nil && status.Code(err) == codes.DeadlineExceeded:
+		err = deadlineError(err, fmt.Sprintf("at the caller's deadline, less a reserve of at most %v", s.reserve))
+	}
+	return nil, err
+}
+
+// reserved returns ctx with what is reserved cut off.
+func (s *secondCall) reserved(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, has := ctx.Deadline()
+	if s.reserve == 0 || !has {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(s.reserve, max(0, time.Until(deadline)/2))))
+}
+
+// bounded returns ctx with the call deadline, if it has none.
+func (s *secondCall) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has || s.method.deadline == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.method.deadline)
+}
+
+// byFallback returns what the fallback makes of cause.
+func (s *secondCall) byFallback(ctx context.Context, cause error) error {
+	f := s.fallback
+	if f == nil {
+		return cause
+	}
+	if !f.fits(s.rpc.req, s.rpc.reply) {
+		if s.method.stats.second.unfit.CompareAndSwap(false, true) {
+			s.warn(fmt.Sprintf("WithFallback takes %v and returns %v: %q was called with %T and %T",
+				f.request, f.reply, s.method.name, s.rpc.req, s.rpc.reply))
+		}
+		return cause
+	}
+	err := f.call(ctx, s.rpc.req, s.rpc.reply, cause)
+	if err == nil {
+		s.served(event.Fallback, 0, cause)
+	}
+	return err
+}
+
+// The keys of the metadata that tells a caller, through grpc.Header or grpc.Trailer, that
+// it got second best.
+const (
+	// ServedByKey is who answered: an event.SecondBest.
+	ServedByKey = "surecall-served-by"
+	// AgeKey is how old an answer from a cache is, in seconds, "0.250" say.
+	AgeKey = "surecall-age"
+)
+
+// served tells whoever wants to know that the call got second best.
+func (s *secondCall) served(by event.SecondBest, age time.Duration, cause error) {
+	if t := s.asked.trace; t != nil {
+		t.SecondBest, t.Age = by, age
+	}
+	for _, o := range s.rpc.opts {
+		switch o := o.(type) {
+		case grpc.HeaderCallOption:
+			*o.HeaderAddr = told(*o.HeaderAddr, by, age)
+		case grpc.TrailerCallOption:
+			*o.TrailerAddr = told(*o.TrailerAddr, by, age)
+		}
+	}
+	if h := s.state.settings.events; h != nil {
+		h(event.CallServedSecondBest{Service: s.core.service, Method: s.method.name, By: by, Age: age, Cause: cause})
+	}
+}
+
+// told returns the metadata of an answer: an alternate's own, and what is said of it. What a
+// failed instance sent is not the answer's.
+func told(md metadata.MD, by event.SecondBest, age time.Duration) metadata.MD {
+	answer := metadata.MD{}
+	if by == event.Alternate && md != nil {
+		answer = md.Copy() // gRPC's own
+	}
+	answer.Set(ServedByKey, string(by))
+	if by == event.FreshCache || by == event.StaleCache {
+		answer.Set(AgeKey, strconv.FormatFloat(age.Seconds(), 'f', 3, 64))
+	}
+	return answer
+}
+
+func (s *secondCall) warn(what string) {
+	if h := s.state.settings.events; h != nil {
+		h(event.ConfigWarning{Service: s.core.service, What: what})
+	}
+}
