@@ -198,9 +198,7 @@ func (c *core) setMode(m Mode) {
 		m = Automatic
 	}
 	c.mu.Lock()
-	if m == Automatic || m != modeOf(c.word.Load()) {
-		c.renew(time.Now(), m, m.byHand())
-	}
+	c.renew(time.Now(), m, m.byHand())
 	c.mu.Unlock()
 	c.deliver()
 }

@@ -56,7 +56,7 @@ func (m *Method) Enter(now time.Time) (Entry, bool) {
 	e := Entry{m.word.Load()}
 	m.mu.Unlock()
 	m.deliver()
-	if !ok && !Closed(e.word) {
+	if !ok {
 		return Entry{}, false
 	}
 	return e, true

@@ -3,6 +3,7 @@ package breaker_test
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +141,10 @@ func TestMethodRejectsWhileOpen(t *testing.T) {
 		if n := call(m, breaker.Success, 0, 1); n != 1 {
 			t.Fatal("no trial when the opening is over")
 		}
+		m.SetMode(breaker.ForcedOpen)
+		if got := m.RetryAfter(time.Now()); got != 0 {
+			t.Fatalf("nobody knows when it ends, and calls shall come back after %v", got)
+		}
 	})
 }
 
@@ -232,8 +237,32 @@ func TestMethodEntryOfNoCall(t *testing.T) {
 	})
 }
 
-// In a half-open time as in a closed one, the method's own instances may be few: one
-// broken method must not let all its callers in at once.
+func TestOneOfManyCallsIsTheTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := breaker.NewMethod(breaker.MethodPolicy{}, nil)
+		call(m, breaker.Failure, 0, 20)
+		for range 50 {
+			awaitTrial(m)
+			var passed atomic.Int32
+			var trial breaker.Entry
+			var callers sync.WaitGroup
+			for range 16 {
+				callers.Go(func() {
+					if e, ok := m.Enter(time.Now()); ok {
+						passed.Add(1)
+						trial = e
+					}
+				})
+			}
+			callers.Wait()
+			if n := passed.Load(); n != 1 {
+				t.Fatalf("%d calls passed, want 1", n)
+			}
+			m.Record(trial, breaker.Failure, 0, time.Now())
+		}
+	})
+}
+
 func TestMethodHammer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		last, told := breaker.StateClosed, 0 // not synchronised: told one at a time

@@ -119,9 +119,6 @@ func (r *reference) enter(s breaker.State) {
 }
 
 func (r *reference) setMode(m breaker.Mode) {
-	if m == r.mode && m != breaker.Automatic {
-		return
-	}
 	r.mode, r.doublings = m, 0
 	if m == breaker.ForcedOpen {
 		r.enter(breaker.StateOpen)

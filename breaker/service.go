@@ -149,7 +149,6 @@ func (s *Service) SetMode(m Mode) {
 	if phase == forced && was < open {
 		s.opened = s.instant(time.Now()) // only shown
 	}
-	s.failed = 0
 	c := Change{From: shown(was), To: shown(phase), Mode: m, Why: m.byHand()}
 	if s.policy.DryRun && c.From == c.To {
 		c.From, c.To, c.DryRun = decided(was), decided(phase), true
