@@ -57,9 +57,8 @@ func Broadcast[Req, Reply any](
 		return nil, err
 	}
 	var asked asked
-	opts = asked.read(opts)
-	waits := asked.waits
-	instances, err := client.audience(ctx, waits)
+	asked.read(opts)
+	instances, err := client.audience(ctx, asked.waits)
 	if err != nil {
 		return nil, err
 	}
@@ -70,27 +69,30 @@ func Broadcast[Req, Reply any](
 	for n, i := range instances {
 		r := &results[n]
 		*r = Result[Reply]{Instance: i.ID, Address: i.Address, State: i.State}
-		call, connected := reachable(i.State, waits)
+		call, connected := reachable(i.State, asked.waits)
 		if !call {
 			r.Err = notCalled(i)
 			continue
 		}
 		nobody = false
-		opts := opts
+		var trace CallTrace
+		opts := with(opts, Trace(&trace))
 		if !connected {
-			opts = with(opts, grpc.WaitForReady(true))
+			opts = append(opts, grpc.WaitForReady(true))
 		}
 		slots <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-slots }()
 			began := time.Now()
 			r.Reply, r.Err = method(Pin(ctx, i.ID), req, opts...)
-			r.Took = time.Since(began)
+			if r.Took = time.Since(began); r.Err == nil {
+				r.Err = trace.strays(i)
+			}
 		})
 	}
 	calls.Wait()
 	if nobody {
-		return results, newRejection(ErrNoInstance, client.core.service, "", client.core.fleet.Refusal())
+		return results, client.nobody()
 	}
 	return results, failures(results)
 }
@@ -168,6 +170,28 @@ func reachable(s event.State, waits bool) (call, connected bool) {
 // notCalled says why an instance was not.
 func notCalled(i InstanceStatus) error {
 	return codedError{fmt.Errorf("%w: not called because it is %s: %s", ErrNoInstance, i.State, i.Why), codes.Unavailable}
+}
+
+// strays is the error of a reply that is not the instance's own.
+func (t *CallTrace) strays(i InstanceStatus) error {
+	switch {
+	case t.Began.IsZero():
+		return errors.New("surecall: Broadcast: answered by whatever the stub's connection chose: want a stub of the client")
+	case t.SecondBest != "":
+		return fmt.Errorf("surecall: Broadcast: answered by %s: want the instance itself", t.SecondBest)
+	case !slices.ContainsFunc(t.Attempts, func(a AttemptTrace) bool { return a.Instance == i.ID && a.Address == i.Address && a.Err == nil }):
+		return errors.New("surecall: Broadcast: answered by another instance")
+	}
+	return nil
+}
+
+// nobody is the rejection of a broadcast that has nobody to call.
+func (c *Client) nobody() error {
+	r := newRejection(ErrNoInstance, c.core.service, "", c.core.fleet.Refusal())
+	if why := c.Source().Why; r.Known == 0 && r.LastErr == nil && why != "" {
+		r.LastErr = errors.New(why)
+	}
+	return r
 }
 
 // failures joins the errors of results.

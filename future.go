@@ -17,18 +17,23 @@ type Future[Reply any] struct {
 }
 
 // Go calls method, of a stub, beside the caller: it returns at once, and the future brings
-// the reply. The request must not be changed until then, nor must what call options fill
-// in be read; the future has the trace of the call, so opts need no [Trace].
+// the reply, and the call's trace. The request must not be changed until then, nor must
+// what call options fill in be read.
 //
 // It is a call like any other: limits and deadlines apply, and the end of ctx ends it.
 // Each future is one goroutine that ends with its call, waited for or not. A panic in the
 // stub or an interceptor is not recovered: it ends the program, as in any goroutine.
 func Go[Req, Reply any](ctx context.Context, method UnaryMethod[Req, Reply], req Req, opts ...grpc.CallOption) *Future[Reply] {
 	f := &Future[Reply]{done: make(chan struct{}), err: errNoReturn}
+	var asked asked
+	asked.read(opts)
 	opts = with(opts, Trace(&f.trace))
 	go func() {
 		defer close(f.done) // also if runtime.Goexit ends the method, as a test's FailNow does
 		f.reply, f.err = method(ctx, req, opts...)
+		if asked.trace != nil {
+			*asked.trace = f.trace
+		}
 	}()
 	return f
 }
@@ -38,8 +43,8 @@ var errNoReturn = errors.New("surecall: Go: the method did not return: runtime.G
 // Done is closed when the call is over.
 func (f *Future[Reply]) Done() <-chan struct{} { return f.done }
 
-// Wait returns what the method returned, once it has; all callers get the same. If ctx
-// ends first, its error says so, and the call goes on.
+// Wait returns what the method returned, once it has. All callers get the same reply, and
+// must not change it. If ctx ends first, the error says so, and the call goes on.
 func (f *Future[Reply]) Wait(ctx context.Context) (Reply, error) {
 	select {
 	case <-f.done:

@@ -30,7 +30,8 @@ func TestGo(t *testing.T) {
 		stub := orders.NewOrdersClient(client)
 		began := time.Now()
 		a := surecall.Go(t.Context(), stub.Place, &orders.PlaceRequest{Item: "tea"})
-		b := surecall.Go(t.Context(), stub.Place, &orders.PlaceRequest{Item: "milk"})
+		var own surecall.CallTrace
+		b := surecall.Go(t.Context(), stub.Place, &orders.PlaceRequest{Item: "milk"}, surecall.Trace(&own))
 		if trace := a.Trace(); trace.Took != 0 || !trace.Began.IsZero() {
 			t.Errorf("trace before the end: %+v, want an empty one", trace)
 		}
@@ -48,6 +49,12 @@ func TestGo(t *testing.T) {
 		all.Wait()
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("took %v, want 1s", took)
+		}
+		if trace := b.Trace(); trace.Method != placeMethod || trace.Took != time.Second || len(trace.Attempts) != 1 || trace.Attempts[0].Instance == "" {
+			t.Errorf("trace: %+v, want one attempt of a second", trace)
+		}
+		if own.Method != placeMethod || own.Took != time.Second {
+			t.Errorf("the caller's own trace: %+v", own)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -88,23 +89,21 @@ func WithNotifications(p NotifyPolicy) LiveOption {
 // (grpc.Header, Trailer, Peer, [Trace]) are an error: nobody could tell when to read it.
 //
 // Before a program exits, [Client.Flush] waits for what is pending; [Client.Close] drops
-// it.
+// it, and what comes after it, with the code CANCELED.
 func Notify[Req proto.Message, Reply any](
 	ctx context.Context, client *Client, method UnaryMethod[Req, Reply], req Req, opts ...grpc.CallOption,
 ) error {
 	if err := fillsNothing("Notify", opts); err != nil {
 		return err
 	}
-	n := &notification{
-		ctx:     context.WithoutCancel(ctx),
-		bytes:   proto.Size(req),
-		request: req,
-	}
-	n.call = func(ctx context.Context, request proto.Message, trace grpc.CallOption) error {
-		_, err := method(ctx, request.(Req), with(opts, trace)...)
-		return err
-	}
-	return client.notifier.accept(n)
+	opts = slices.Clone(opts)
+	return client.notifier.accept(&notification{
+		ctx: context.WithoutCancel(ctx), request: req, bytes: proto.Size(req),
+		call: func(ctx context.Context, request proto.Message, trace grpc.CallOption) error {
+			_, err := method(ctx, request.(Req), with(opts, trace)...)
+			return err
+		},
+	})
 }
 
 // NotificationCounts is what became of a client's notifications since it was made.

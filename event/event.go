@@ -165,7 +165,7 @@ const (
 // NotificationDropped: a one-way notification was not sent, or not answered with success.
 type NotificationDropped struct {
 	Service string
-	Method  string
+	Method  string // empty if it was never sent
 	Err     error
 }
 
