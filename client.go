@@ -147,9 +147,12 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 
 func (c *core) fleetConfig(s *settings) balancer.Config {
 	return balancer.Config{
-		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Health: s.health, Events: s.events,
+		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Concurrency: s.instance, Health: s.health, Events: s.events,
 		Sever: c.conns.sever,
 		Refuse: func(method string, r balancer.Refusal) error {
+			if r.Full > 0 {
+				return newRejection(ErrConcurrency, c.service, method, r)
+			}
 			return newRejection(ErrNoInstance, c.service, method, r)
 		},
 	}
@@ -195,21 +198,30 @@ func (c *core) update(opts []LiveOption) error {
 	}
 	c.state.Store(c.newPolicies(s, old))
 	c.fleet.Configure(c.fleetConfig(s))
-	c.warn(s, old.settings.rules)
+	c.warn(s, old.settings)
 	return nil
 }
 
-// warn tells of patterns that fit no method: they are likely misspelt. Those of before
-// have been told of.
-func (c *core) warn(s *settings, before []rule) {
+// warn tells of what is likely not meant, patterns that fit no method among it: they may
+// be misspelt. What was so before has been told.
+func (c *core) warn(s, before *settings) {
 	if s.events == nil {
 		return
 	}
-	for _, pattern := range unmatched(s) {
-		if slices.ContainsFunc(before, func(r rule) bool { return r.pattern == pattern }) {
-			continue
+	tell := func(what string) { s.events(event.ConfigWarning{Service: c.service, What: what}) }
+	var told []string
+	if before != nil {
+		told = before.doubts()
+	}
+	for _, what := range s.doubts() {
+		if !slices.Contains(told, what) {
+			tell(what)
 		}
-		s.events(event.ConfigWarning{Service: c.service, What: fmt.Sprintf("method pattern %q fits no method of the linked descriptors", pattern)})
+	}
+	for _, pattern := range unmatched(s) {
+		if before == nil || !slices.Contains(before.patterns(), pattern) {
+			tell(fmt.Sprintf("method pattern %q fits no method of the linked descriptors", pattern))
+		}
 	}
 }
 

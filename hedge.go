@@ -47,7 +47,7 @@ const (
 // newHedge returns what may be sent beside a, or nil if nothing can be.
 func (u *unaryCall) newHedge(a *unaryAttempt) *hedge {
 	p, stats := u.method.hedge, u.method.stats
-	if p == nil || !u.method.idempotent || u.route != nil {
+	if p == nil || !u.method.idempotent || u.method.retry.MaxAttempts == 1 || u.route != nil {
 		return nil
 	}
 	h := &hedge{beside: a, delay: p.Delay}

@@ -101,20 +101,16 @@ func (l limits) ratesOf(m methodSettings) (held []*limit.RateLimiter) {
 	return held
 }
 
-// The default limit of a client's unary attempts (Envoy's and gRPC's 1,024, which a
-// client of many instances outgrows).
-const (
-	defaultConcurrency = limit.DefaultLimit
-	defaultPerInstance = 100
-	clientScope        = "client"
-)
+// perInstance is what each known instance adds to the default limit of a client's unary
+// attempts: Envoy's and gRPC's 1,024 are too few for a client of many.
+const perInstance = 100
 
-func (c *core) defaultLimit() int { return max(defaultConcurrency, defaultPerInstance*c.fleet.Known()) }
+func (c *core) defaultLimit() int { return max(limit.DefaultLimit, perInstance*c.fleet.Known()) }
 
 // crowded returns what tells that a limit is near.
 func (c *core) crowded(scope string) func(inFlight, limit int) {
 	if scope == "" {
-		scope = clientScope
+		scope = "client"
 	}
 	return func(inFlight, limit int) {
 		c.emit(event.LimitNear{Service: c.service, Scope: scope, InFlight: inFlight, Limit: limit})

@@ -251,11 +251,7 @@ func (t *methods) newMethod(name string, r methodSettings, old *method) *method 
 		m.attempt = &t
 	}
 	m.second = newSecondBest(name, &r, &m.stats.second)
-	if r.idempotent != nil {
-		m.idempotent = *r.idempotent
-	} else {
-		m.idempotent = retry.LookupIdempotency(name) == retry.Idempotent
-	}
+	m.idempotent = r.isIdempotent(name)
 	return m
 }
 

@@ -44,6 +44,10 @@ type Rejection struct {
 	// which state. Do not change the map.
 	Known  int
 	States map[event.State]int
+	// Full is how many of them are at their limit of concurrency, if that is the reason.
+	Full int
+	// Pinned is the ID of the only instance that the call could go to; empty: any could.
+	Pinned string
 	// LastErr is the error of the connection that failed last, or what the source said,
 	// and Age how long ago that was. nil: none.
 	LastErr error
@@ -65,7 +69,11 @@ func (r *Rejection) Error() string {
 	case ErrMethodDown:
 		fmt.Fprintf(&b, "surecall: method %s of %q is down: too many calls of it fail", r.Method, r.Service)
 	case ErrNoInstance:
-		fmt.Fprintf(&b, "surecall: no eligible instance of %q", r.Service)
+		if r.Pinned == "" {
+			fmt.Fprintf(&b, "surecall: no eligible instance of %q", r.Service)
+		} else {
+			fmt.Fprintf(&b, "surecall: instance %q of %q, to which the call is pinned, has no connection", r.Pinned, r.Service)
+		}
 	default:
 		fmt.Fprintf(&b, "%v of %q, %s", r.Reason, r.Service, r.Method)
 	}
@@ -78,6 +86,9 @@ func (r *Rejection) Error() string {
 		if n := r.States[s]; n > 0 {
 			fmt.Fprintf(&b, ", %d %s", n, s)
 		}
+	}
+	if r.Full > 0 {
+		fmt.Fprintf(&b, "; %d at their limit", r.Full)
 	}
 	if r.LastErr != nil {
 		fmt.Fprintf(&b, "; last error %.1fs ago: %v", r.Age.Seconds(), r.LastErr)
@@ -105,7 +116,7 @@ func (r *Rejection) Unwrap() error { return r.Cause }
 func newRejection(reason error, service, method string, f balancer.Refusal) *Rejection {
 	r := &Rejection{
 		Reason: reason, Service: service, Method: method,
-		Known: f.Known, States: f.States, LastErr: f.LastErr,
+		Known: f.Known, States: f.States, Full: f.Full, Pinned: f.Pinned, LastErr: f.LastErr,
 	}
 	if f.LastErr != nil {
 		r.Age = max(0, time.Since(f.ErrAt))

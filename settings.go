@@ -115,6 +115,7 @@ func newSettings(opts []Option) (*settings, error) {
 	}
 	s.fail(checkDialOptions(s.dial))
 	s.fail(s.snapshots.Validate())
+	s.fail(errors.Join(s.contradictions()...))
 	return s, errors.Join(s.errs...)
 }
 
@@ -129,6 +130,7 @@ func (s *settings) updated(opts []LiveOption) (*settings, error) {
 		}
 		o.client(&next)
 	}
+	next.fail(errors.Join(next.contradictions()...))
 	return &next, errors.Join(next.errs...)
 }
 

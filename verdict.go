@@ -7,7 +7,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/retry"
 )
 
 // judge tells breaker, balancer, limits and what is learned how the attempt ended, and
@@ -34,13 +36,14 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 	i := at.Instance()
 	if err == nil {
 		u.answered(a, elapsed, clock, now)
-		return breaker.Success
-	}
-	if at.Answered() {
-		fleet.Progress(i, clock)
+		return u.state.settings.slow(breaker.Success, elapsed)
 	}
 	if !at.Answered() && isLocal(status.Code(err)) {
 		return breaker.Ignored
+	}
+	if at.Answered() {
+		fleet.Progress(i, clock)
+		u.core.yields(at, err, clock)
 	}
 	verdict := u.state.settings.classify(breaker.Outcome{
 		Code:          status.Code(err),
@@ -53,6 +56,7 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 	switch verdict {
 	case breaker.Success:
 		u.answered(a, elapsed, clock, now)
+		return u.state.settings.slow(verdict, elapsed)
 	case breaker.Failure, breaker.RatioFailure:
 		if a.cutShort && a.hung {
 			return breaker.Ignored // it is ejected for that already, until it answers
@@ -83,6 +87,23 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 		}
 	}
 	return verdict
+}
+
+// yields has an instance get fewer calls that said it has too much to do, or when to come
+// again.
+func (c *core) yields(at *balancer.Attempt, err error, clock int64) {
+	pushback, _, pushed := retry.Pushback(at.Trailer(), err)
+	if pushed || status.Code(err) == codes.ResourceExhausted {
+		c.fleet.Yield(at.Instance(), pushback, clock)
+	}
+}
+
+// slow turns the verdict on an attempt that took too long for the breaker's policy.
+func (s *settings) slow(v breaker.Verdict, elapsed time.Duration) breaker.Verdict {
+	if s.breaker == nil {
+		return v
+	}
+	return s.breaker.Judge(v, elapsed)
 }
 
 // isLocal reports whether an error of that code, with nothing received, is gRPC's own

@@ -1,0 +1,100 @@
+package surecall
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/surecall/surecall/retry"
+)
+
+// contradictions returns what is right in each policy and wrong in all together: it would
+// do nothing, or not what it says. The client's own settings are looked at, and those of
+// each pattern.
+func (s *settings) contradictions() (errs []error) {
+	base := s.base
+	everywhere := base.contradictions()
+	for _, what := range everywhere {
+		errs = append(errs, errors.New("surecall: "+what))
+	}
+	for _, pattern := range s.patterns() {
+		m := s.resolve(pattern)
+		for _, what := range m.contradictions() {
+			if !slices.Contains(everywhere, what) {
+				errs = append(errs, fmt.Errorf("surecall: ForMethod(%q): %s", pattern, what))
+			}
+		}
+		if m.hedge != nil && m.hedge != base.hedge && !strings.HasSuffix(pattern, "*") && !m.isIdempotent(pattern) {
+			errs = append(errs, fmt.Errorf("surecall: ForMethod(%q): WithHedge: the method is not known to be idempotent: want AsIdempotent(), or idempotency_level in its proto file", pattern))
+		}
+	}
+	return errs
+}
+
+// patterns returns the patterns that rules name, each once.
+func (s *settings) patterns() (all []string) {
+	for _, r := range s.rules {
+		if !slices.Contains(all, r.pattern) {
+			all = append(all, r.pattern)
+		}
+	}
+	return all
+}
+
+func (m *methodSettings) contradictions() (all []string) {
+	fail := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if t := m.attempt; t != nil && m.deadline > 0 {
+		for _, f := range []struct {
+			name  string
+			value time.Duration
+		}{{"Fixed", t.Fixed}, {"Min", t.Min}} {
+			if f.value >= m.deadline {
+				fail("AttemptTimeout.%s %v: want less than the call deadline of %v", f.name, f.value, m.deadline)
+			}
+		}
+	}
+	if h := m.hedge; h != nil {
+		if m.deadline > 0 && h.Delay >= m.deadline {
+			fail("Hedge.Delay %v: want less than the call deadline of %v", h.Delay, m.deadline)
+		}
+		if m.retry.WithDefaults().MaxAttempts == 1 {
+			fail("WithHedge and MaxAttempts 1: a hedge is a second attempt: want MaxAttempts of at least 2, or WithoutHedge()")
+		}
+	}
+	if m.throttle != nil && m.breaker != nil {
+		fail("WithThrottle and WithMethodBreaker: want one of them: they do the same job")
+	}
+	return all
+}
+
+// isIdempotent reports whether a method may be executed twice with the effect of once.
+func (m *methodSettings) isIdempotent(method string) bool {
+	if m.idempotent != nil {
+		return *m.idempotent
+	}
+	return retry.LookupIdempotency(method) == retry.Idempotent
+}
+
+// doubts returns what is valid and likely not what was meant.
+func (s *settings) doubts() (all []string) {
+	retries := func(m methodSettings) bool { return m.retry.WithDefaults().MaxAttempts > 1 }
+	if s.budget != (retry.BudgetPolicy{}) && !retries(s.base) &&
+		!slices.ContainsFunc(s.patterns(), func(p string) bool { return retries(s.resolve(p)) }) {
+		all = append(all, "WithRetryBudget: nothing is retried, so that nothing is paid for from it")
+	}
+	for _, pattern := range s.patterns() {
+		m := s.resolve(pattern)
+		if strings.HasSuffix(pattern, "*") || m.isIdempotent(pattern) {
+			continue
+		}
+		if m.callID && !s.base.callID {
+			all = append(all, fmt.Sprintf("ForMethod(%q): WithCallID: the method is not idempotent, so that no attempt is a repeat: want AsIdempotent() if its servers drop repeats", pattern))
+		}
+		if m.retry.Unwanted != nil && s.base.retry.Unwanted == nil {
+			all = append(all, fmt.Sprintf("ForMethod(%q): retry.Policy.Unwanted: the method is not idempotent, so that it is not repeated", pattern))
+		}
+	}
+	return all
+}

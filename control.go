@@ -1,0 +1,41 @@
+package surecall
+
+import (
+	"fmt"
+
+	"github.com/surecall/surecall/breaker"
+)
+
+// SetInstanceMode decides by hand what becomes of an instance, by its ID:
+// breaker.ForcedOpen ejects it until further notice, breaker.Disabled has its breaker
+// decide nothing, and breaker.Automatic ends either and begins anew, closed. It holds for
+// all incarnations of the ID and outlives [Client.Update]. An ID that is not in the fleet
+// is an error.
+func (c *Client) SetInstanceMode(id string, m breaker.Mode) error {
+	return c.core.fleet.SetMode(id, m)
+}
+
+// SetServiceMode decides by hand about the service breaker: breaker.ForcedOpen rejects
+// every call, without trials, breaker.Disabled lets every call pass, and
+// breaker.Automatic ends either and begins anew, closed. It ends with an Update that
+// changes the breaker's policy. A client without a service breaker is an error.
+func (c *Client) SetServiceMode(m breaker.Mode) error {
+	b := c.core.state.Load().service
+	if b == nil {
+		return fmt.Errorf("surecall: SetServiceMode %v: the client of %q has no service breaker", m, c.core.service)
+	}
+	b.SetMode(m)
+	return nil
+}
+
+// SetMethodMode does for the breaker of a full method ("/orders.v1.Orders/Get") what
+// SetServiceMode does for the service's. A method without a breaker is an error: see
+// [WithMethodBreaker].
+func (c *Client) SetMethodMode(method string, m breaker.Mode) error {
+	b := c.core.state.Load().methods.find(method).breaker
+	if b == nil {
+		return fmt.Errorf("surecall: SetMethodMode %q: the method has no breaker: want WithMethodBreaker", method)
+	}
+	b.SetMode(m)
+	return nil
+}
