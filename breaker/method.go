@@ -78,6 +78,7 @@ func (m *Method) Record(e Entry, v Verdict, elapsed time.Duration, now time.Time
 	}
 	slow := m.policy.SlowCall > 0 && elapsed >= m.policy.SlowCall
 	m.mu.Lock()
+	before := m.word.Load()
 	switch {
 	case !m.live(e.word):
 	case v == Ignored:
@@ -89,8 +90,11 @@ func (m *Method) Record(e Entry, v Verdict, elapsed time.Duration, now time.Time
 	default:
 		m.count(v, slow, now)
 	}
+	changed := m.word.Load() != before
 	m.mu.Unlock()
-	m.deliver()
+	if changed {
+		m.deliver()
+	}
 }
 
 // live reports whether a call that passed with word still counts.
