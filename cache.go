@@ -32,7 +32,9 @@ import (
 // added beneath surecall: by a stats handler of gRPC's.
 type CachePolicy struct {
 	// Fresh is how old an answer may be to be given without asking an instance. Of calls
-	// with the same request that find none, one asks and the others wait for its answer.
+	// with the same request and priority that find none, one asks and the others wait for
+	// its answer, each no longer than its own deadline; a failure that may be due to that
+	// call's own deadline, cancellation or priority is not theirs: another one asks then.
 	// Default 0: an instance is always asked.
 	Fresh time.Duration
 	// Stale is how old an answer may be when all else failed, at least Fresh. Default
@@ -68,7 +70,7 @@ type CachePolicy struct {
 func WithCache(p CachePolicy) CallOption {
 	p.Vary, p.Ignore = slices.Clone(p.Vary), slices.Clone(p.Ignore)
 	return callOption(func(m *methodSettings) {
-		m.second.cache, m.second.named = &p, m.exact
+		m.second.cache, m.second.named = &p, m.scope != "" && !strings.HasSuffix(m.scope, "*")
 		m.fail(p.Validate())
 	})
 }

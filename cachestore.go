@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/surecall/surecall/limit"
 )
 
 // store keeps the answers of one method. What it keeps is never changed, so that it is
@@ -21,8 +23,8 @@ type shard struct {
 
 	mu      sync.Mutex
 	answers *simplelru.LRU[string, *answer]
-	bytes   int                // of all answers, by cost
-	flights map[string]*flight // by the key that is being asked for
+	bytes   int // of all answers, by cost
+	flights map[wish]*flight
 }
 
 // answer is a reply as it came over the wire: its size is known, and whoever gets it
@@ -33,6 +35,15 @@ type answer struct {
 }
 
 func (a *answer) age(now time.Time) time.Duration { return max(0, now.Sub(a.came)) }
+
+// wish is what a call must have in common with another to wait for its answer. Else a
+// critical call would queue with a sheddable one, and one that wants to be rejected would
+// wait with one that does not.
+type wish struct {
+	key      string
+	priority limit.Priority
+	waits    bool // for ready
+}
 
 // flight is one call that asks for what others want, too. Its fields are written before
 // done is closed.
@@ -62,7 +73,7 @@ func newStore(maxEntries, maxBytes int) *store {
 	s := &store{seed: maphash.MakeSeed(), shards: make([]shard, n)}
 	for i := range s.shards {
 		p := &s.shards[i]
-		p.maxBytes, p.flights = maxBytes/n, map[string]*flight{}
+		p.maxBytes, p.flights = maxBytes/n, map[wish]*flight{}
 		p.answers, _ = simplelru.NewLRU(maxEntries/n, func(key string, a *answer) { // fails only for a size below 1
 			p.bytes -= cost(key, a)
 		})
@@ -118,28 +129,28 @@ func (s *store) drop(key string) {
 	p.answers.Remove(key)
 }
 
-// enter returns the answer to key if it is not older than fresh. Else it returns the
+// enter returns the answer to w if it is not older than fresh. Else it returns the
 // flight that brings one: led tells that the caller has to bring it, and to land then.
-func (s *store) enter(key string, fresh time.Duration, now time.Time) (a *answer, f *flight, led bool) {
-	p := s.shard(key)
+func (s *store) enter(w wish, fresh time.Duration, now time.Time) (a *answer, f *flight, led bool) {
+	p := s.shard(w.key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a := p.get(key, fresh, now); a != nil {
+	if a := p.get(w.key, fresh, now); a != nil {
 		return a, nil, false
 	}
-	if f := p.flights[key]; f != nil {
+	if f := p.flights[w]; f != nil {
 		return nil, f, false
 	}
 	f = &flight{done: make(chan struct{})}
-	p.flights[key] = f
+	p.flights[w] = f
 	return nil, f, true
 }
 
 // land lets those who wait for f go on.
-func (s *store) land(key string, f *flight) {
-	p := s.shard(key)
+func (s *store) land(w wish, f *flight) {
+	p := s.shard(w.key)
 	p.mu.Lock()
-	delete(p.flights, key)
+	delete(p.flights, w)
 	p.mu.Unlock()
 	close(f.done)
 }

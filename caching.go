@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
 )
 
 // cache is the cache of one method under one policy.
@@ -44,11 +45,12 @@ func (s *secondCall) ask(ctx context.Context) error {
 		_, err := s.instances(ctx)
 		return err
 	}
+	w := wish{s.key, limit.FromContext(ctx), s.asked.waits}
 	for {
 		now := time.Now()
-		a, f, led := s.cache.store.enter(s.key, s.cache.policy.Fresh, now)
+		a, f, led := s.cache.store.enter(w, s.cache.policy.Fresh, now)
 		if led {
-			return s.lead(ctx, f)
+			return s.lead(ctx, w, f)
 		}
 		if f != nil {
 			var cancel context.CancelFunc
@@ -75,8 +77,8 @@ func (s *secondCall) ask(ctx context.Context) error {
 }
 
 // lead asks the instances for all who wait for f.
-func (s *secondCall) lead(ctx context.Context, f *flight) error {
-	defer s.cache.store.land(s.key, f) // also if a caller's interceptor panics
+func (s *secondCall) lead(ctx context.Context, w wish, f *flight) error {
+	defer s.cache.store.land(w, f) // also if a caller's interceptor panics
 	a, err := s.instances(ctx)
 	if f.answer = a; err != nil && !ownEnd(err) {
 		f.err = err

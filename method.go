@@ -214,7 +214,7 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 		return m, nil
 	}
 	r := t.settings.resolve(name)
-	r.exact = true
+	r.scope = name
 	for n, o := range opts {
 		if o == nil {
 			return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: option %d is nil", n)

@@ -60,7 +60,6 @@ type methodSettings struct {
 	callID      bool
 	replay      int // bytes kept of a stream; 0: none
 	second      secondSettings
-	exact       bool // the option that applies is of one method by its name
 
 	// What the methods of a scope share, and what each has for itself; nil: none.
 	scope       string // the pattern whose options are being applied
@@ -176,7 +175,6 @@ func (s *settings) resolve(method string) methodSettings {
 	m.deadlineSet = false // a stream's deadline must name it
 	for _, r := range s.rules {
 		if matches(r.pattern, method) {
-			m.exact = r.pattern == method
 			m.scope = r.pattern
 			for _, o := range r.opts {
 				o.method(&m)
