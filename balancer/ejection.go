@@ -65,6 +65,7 @@ func (f *Fleet) mayEject(i *Instance) bool {
 	f.capMu.Lock()
 	defer f.capMu.Unlock()
 	connected, out := f.census(i)
+	out += f.wouldBeOut(i)
 	if float64(out+1) > f.maxEjected(connected) {
 		return false
 	}
@@ -94,6 +95,23 @@ func (f *Fleet) census(judged *Instance) (connected, out int) {
 		}
 	}
 	return connected, out
+}
+
+// wouldBeOut counts those that census does not, because the policy runs dry and they are
+// not really ejected: or a dry run would tell of a fleet's end that the cap prevents.
+func (f *Fleet) wouldBeOut(judged *Instance) (n int) {
+	if p := f.config.Load().Breaker; p == nil || !p.DryRun {
+		return 0
+	}
+	for _, i := range *f.members.Load() {
+		if i == judged || i.conn.SubConn() == nil || i.has(forced|suspected|hung) {
+			continue
+		}
+		if b := i.breaker.Load(); b != nil && !i.tripping.Load() && breaker.Decided(b.Word()) != breaker.StateClosed {
+			n++
+		}
+	}
+	return n
 }
 
 // enforceCap sends the longest ejected to their trials at once if connections came or

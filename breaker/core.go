@@ -104,7 +104,7 @@ func (c *core) due(now time.Time) bool {
 	return !Closed(c.word.Load()) && c.instant(now) >= c.dueAt.Load()
 }
 
-// The methods below require c.mu, except setMode, deliver and instant.
+// The methods below require c.mu, except reset, setMode, deliver and instant.
 
 // failed counts a failure in the window, and opens the breaker if that condemns it.
 func (c *core) failed(now time.Time) {
@@ -191,6 +191,15 @@ func (c *core) renew(now time.Time, mode Mode, why string) {
 	c.until = time.Time{}
 	c.dueAt.Store(never) // before anyone can see it open
 	c.move(StateOpen, mode, why)
+}
+
+func (c *core) reset() {
+	c.mu.Lock()
+	if modeOf(c.word.Load()) == Automatic {
+		c.renew(time.Now(), Automatic, "reset")
+	}
+	c.mu.Unlock()
+	c.deliver()
 }
 
 func (c *core) setMode(m Mode) {

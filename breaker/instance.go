@@ -118,14 +118,7 @@ func (b *Instance) ClearRun() {
 // Reset makes the breaker as good as new: closed, with no failures and no ejections
 // remembered. Attempts in flight no longer count, and a running trial is void. A mode
 // set by hand stays, and with it what it does.
-func (b *Instance) Reset() {
-	b.mu.Lock()
-	if modeOf(b.word.Load()) == Automatic {
-		b.renew(time.Now(), Automatic, "reset")
-	}
-	b.mu.Unlock()
-	b.deliver()
-}
+func (b *Instance) Reset() { b.reset() }
 
 // SetMode forces the breaker open, disables it, or lets it decide again, which begins as
 // [Instance.Reset] does: to close it by hand, set Automatic. Attempts in flight no longer

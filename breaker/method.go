@@ -63,13 +63,13 @@ func (m *Method) Enter(now time.Time) (Entry, bool) {
 }
 
 // Record counts the end of a call that passed with e, once per call: v is the verdict on
-// what its caller got, elapsed how long that took, with all attempts and waits. A call
-// that surecall itself refused later on is recorded with Ignored, since it may be a
-// trial, which is then due again at once. What passed before the latest change of the
-// breaker is dropped.
+// what its caller got, elapsed how long that took from Enter, with all attempts and
+// waits. A call that surecall itself refused later on is recorded with Ignored, since it
+// may be a trial, which is then due again at once. What passed before the latest change
+// of the breaker is dropped.
 //
-// Trials that are due to be lost are not void: a late one counts as long as the breaker
-// is half-open, or a method that always takes longer than MethodPolicy.Open would never
+// A trial that is lost is not void: it counts if it ends while the breaker is still
+// half-open, or a method that always takes longer than MethodPolicy.Open would never
 // come back.
 func (m *Method) Record(e Entry, v Verdict, elapsed time.Duration, now time.Time) {
 	trial := !Closed(e.word)
@@ -115,6 +115,11 @@ func (m *Method) RetryAfter(now time.Time) time.Duration {
 // State returns what the breaker does. In a dry run that is StateClosed, unless it was
 // opened by hand: what it would do is in [Method.Counts].
 func (m *Method) State() State { return acted(m.word.Load()) }
+
+// Reset makes the breaker as good as new: closed, with nothing remembered. It is for the
+// end of an outage of the whole service, which opens the breaker of each of its methods,
+// and none is to blame. Calls in flight no longer count. A mode set by hand stays.
+func (m *Method) Reset() { m.reset() }
 
 // SetMode forces the breaker open, disables it, or lets it decide again, which begins
 // closed with nothing remembered: to close it by hand, set Automatic. Calls in flight no

@@ -225,6 +225,29 @@ func TestMethodIgnoredTrialIsDueAgain(t *testing.T) {
 	})
 }
 
+func TestMethodReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := breaker.NewMethod(breaker.MethodPolicy{Jitter: 1e-9}, nil)
+		call(m, breaker.Failure, 0, 20)
+		awaitTrial(m)
+		call(m, breaker.Failure, 0, 1)
+		awaitTrial(m)
+		trial, _ := m.Enter(time.Now())
+		m.Reset()
+		m.Record(trial, breaker.Failure, 0, time.Now()) // void
+		if n := call(m, breaker.Success, 0, 100); n != 100 {
+			t.Fatalf("%d of 100 calls passed after the reset", n)
+		}
+		call(m, breaker.Failure, 0, 100)
+		if got := m.RetryAfter(time.Now()).Round(ms); got != 5*time.Second {
+			t.Fatalf("open for %v after the reset, want 5s", got)
+		}
+		m.SetMode(breaker.ForcedOpen)
+		m.Reset()
+		wantMethod(t, m, breaker.StateOpen) // what a hand did, only a hand undoes
+	})
+}
+
 func TestMethodEntryOfNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := breaker.NewMethod(breaker.MethodPolicy{}, nil)

@@ -216,6 +216,13 @@ func playMethod(t *testing.T, dryRun bool, program []byte) (openings int) {
 				ref.record(t, b, c.epoch, verdict, slow)
 			}
 		case 7:
+			if arg%16 == 15 {
+				b.Reset()
+				if ref.mode == breaker.Automatic {
+					ref.setMode(breaker.Automatic)
+				}
+				break
+			}
 			if mode := breaker.Mode(arg % 16); mode <= breaker.Disabled || ref.mode != breaker.Automatic {
 				b.SetMode(mode % 3)
 				ref.setMode(mode % 3)
