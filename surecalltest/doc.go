@@ -79,6 +79,6 @@
 // that an instance died; [Instance.Delist] says so.
 //
 // A method of [Cluster] or [Instance] may be called from any goroutine, also of
-// time.AfterFunc. Stop and Leave block until the calls in flight have ended; the others do
-// not. An argument that makes no sense fails the test, says what would, and changes nothing.
+// time.AfterFunc. Stop and Leave return when the calls in flight have ended, which a Hang
+// delays until Resume; the others wait for no call. An argument that makes no sense fails the test, says what would, and changes nothing.
 package surecalltest
