@@ -25,7 +25,8 @@ type Policy struct {
 	// 64 MiB. Default 256 KiB (half of what Consul stores as one value).
 	MaxReply int
 
-	// StoreTimeout bounds each write to the store. Default 1 s.
+	// StoreTimeout bounds each write to the store, of which a second one is tried if the
+	// first fails. Default 1 s.
 	StoreTimeout time.Duration
 
 	// ExecuteAnyway executes calls while the store fails: then a call may be executed

@@ -10,7 +10,8 @@ type Store interface {
 	// one written, or else the one in the way, which is the zero Record if there is none.
 	//
 	// An error says that nobody knows whether it was written. ctx has a deadline of
-	// [Policy].StoreTimeout. The value is not changed afterwards, by neither side.
+	// [Policy].StoreTimeout, and does not end before when a caller goes. The value is not
+	// changed afterwards, by neither side.
 	Put(ctx context.Context, key string, version uint64, value []byte) (now Record, written bool, err error)
 
 	// Wait returns the record under key as soon as its version is another than version;

@@ -46,9 +46,8 @@ func (c *Claim) renew() {
 	c.renewal.Reset(c.ledger.policy.Lease / 3)
 }
 
-// Settle keeps the outcome for all that come with the same key. It waits for the store,
-// also if ctx has ended, for at most two times StoreTimeout, and for a renewal that is
-// under way as long again.
+// Settle keeps the outcome for all that come with the same key. It does so also if ctx
+// has ended, and waits for a renewal that is under way.
 func (c *Claim) Settle(ctx context.Context, outcome []byte) error {
 	return c.end(ctx, settledValue(outcome))
 }
@@ -61,7 +60,7 @@ func (c *Claim) end(ctx context.Context, value []byte) error {
 	defer c.mu.Unlock()
 	c.renewal.Stop()
 	c.renewal = nil
-	return c.put(context.WithoutCancel(ctx), value)
+	return c.put(ctx, value)
 }
 
 var errLost = errors.New("the record is somebody else's by now: the store gave it up while the call was executed")

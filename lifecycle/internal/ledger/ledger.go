@@ -31,15 +31,15 @@ func (e *StoreError) Error() string { return e.Err.Error() }
 func (e *StoreError) Unwrap() error { return e.Err }
 
 // Claim returns a claim, whose owner is to execute the call and to settle; or else the
-// outcome. While somebody else executes the call it waits. Its error is ErrUnknown, a
-// *StoreError, or that of ctx.
+// outcome. While somebody else executes the call it waits, until ctx ends; a claim that it
+// has by then it returns all the same. Its error is ErrUnknown, a *StoreError, or ctx's.
 func (l *Ledger) Claim(ctx context.Context, key string) (*Claim, []byte, error) {
 	c := &Claim{ledger: l, key: key, owner: rand.Text()}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	now, written, err := l.put(ctx, key, 0, c.running())
 	if err != nil {
-		if ended := ctx.Err(); ended != nil {
-			return nil, nil, ended
-		}
 		return nil, nil, &StoreError{Err: err, Untouched: true}
 	}
 	for {
@@ -59,7 +59,7 @@ func (l *Ledger) Claim(ctx context.Context, key string) (*Claim, []byte, error) 
 				return nil, e.outcome, nil
 			case e.state == free:
 				now, written, err = l.put(ctx, key, now.Version, c.running())
-			case e.owner == c.owner: // a store that tried twice found what it had written
+			case e.owner == c.owner: // by a write that seemed to have failed
 				written = true
 			default:
 				now, err = l.await(ctx, key, now.Version, e)
@@ -88,9 +88,19 @@ func (l *Ledger) await(ctx context.Context, key string, version uint64, e entry)
 	return now, err
 }
 
-// put writes to the store in bounded time.
-func (l *Ledger) put(ctx context.Context, key string, version uint64, value []byte) (once.Record, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.policy.StoreTimeout)
-	defer cancel()
-	return l.policy.Store.Put(ctx, key, version, value)
+// put writes to the store, whatever becomes of ctx: who gives up half-way does not know
+// whether it has written, and a claim that nobody knows of is never settled. For the same
+// reason it tries again.
+func (l *Ledger) put(ctx context.Context, key string, version uint64, value []byte) (now once.Record, written bool, err error) {
+	for range writeTries {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.policy.StoreTimeout)
+		now, written, err = l.policy.Store.Put(within, key, version, value)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	return now, written, err
 }
+
+const writeTries = 2

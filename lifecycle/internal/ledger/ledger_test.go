@@ -238,8 +238,7 @@ func TestWritesThatSeemToFail(t *testing.T) {
 		}
 		wantOutcome(t, b.ledger(), "renewed", "done")
 
-		twice := ledger.New(once.Policy{Store: stubborn{b}, Lease: lease})
-		c = claim(t, twice, "claimed")
+		c = claim(t, ledger.New(once.Policy{Store: &mute{book: b}, Lease: lease}), "claimed")
 		if err := c.Settle(t.Context(), []byte("done")); err != nil {
 			t.Error(err)
 		}
@@ -247,12 +246,57 @@ func TestWritesThatSeemToFail(t *testing.T) {
 	})
 }
 
-// stubborn is a store that writes everything twice, as one does that had no answer.
-type stubborn struct{ *book }
+// mute is a store that writes and then does not answer, at every other write.
+type mute struct {
+	*book
+	puts int
+}
 
-func (s stubborn) Put(ctx context.Context, key string, version uint64, value []byte) (once.Record, bool, error) {
-	_, _, _ = s.book.Put(ctx, key, version, value)
-	return s.book.Put(ctx, key, version, value)
+func (m *mute) Put(ctx context.Context, key string, version uint64, value []byte) (once.Record, bool, error) {
+	now, written, err := m.book.Put(ctx, key, version, value)
+	if m.puts++; m.puts%2 == 1 {
+		<-ctx.Done()
+		return once.Record{}, false, ctx.Err()
+	}
+	return now, written, err
+}
+
+// A caller that goes while its claim is written leaves no record that nobody settles. In
+// Consul's KV, calls were lost by that: the record was written, and the claim given up.
+func TestCallerGoesDuringTheWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t)
+		l := ledger.New(once.Policy{Store: slow{b}, Lease: lease})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		c, _, err := l.Claim(ctx, "k")
+		if c == nil || err != nil {
+			t.Fatalf("no claim: %v", err)
+		}
+		if err := c.Settle(ctx, []byte("done")); err != nil {
+			t.Error(err)
+		}
+		wantOutcome(t, l, "k", "done")
+
+		if _, _, err := l.Claim(ctx, "never"); !errors.Is(err, context.DeadlineExceeded) || b.Status().Records != 1 {
+			t.Errorf("a call that is over was begun: %v, %d records", err, b.Status().Records)
+		}
+	})
+}
+
+// slow is a store that takes 100 ms for each write, and then has written.
+type slow struct{ *book }
+
+func (s slow) Put(ctx context.Context, key string, version uint64, value []byte) (once.Record, bool, error) {
+	now, written, err := s.book.Put(ctx, key, version, value)
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return now, written, err
+	case <-ctx.Done():
+		return once.Record{}, false, ctx.Err()
+	}
 }
 
 // A record that the store gives up while the call is executed is written anew; one that
