@@ -16,20 +16,33 @@ import (
 // interceptors allocates. The order is the point; each step stands where it does for a
 // reason, and TestChainOrder has a case for each.
 //
-//	step               constraint
-//	1 observe          outermost: sees every rejection below
-//	2 policy           one lookup; everything after it depends on the method
-//	3 second best      (secondbest.go) on the caller's context: the commonest final failure
-//	                   is that the call deadline was used up
-//	4 call deadline    outside retry: all attempts of a call share it
-//	5 service breaker  outside retry: it judges what the user asked, not what we add
-//	6 retry            spends the shared budget; never the same instance twice while
-//	                   another is eligible; a rejection of ours is final
-//	7 attempt timeout  inside retry: it is what lets the next attempt begin
-//	8 pick             (balancer) eligibility, weighted choice, breaker, in-flight: one pass
-//	9 wire             gRPC
-//	10 verdict         from the error this interceptor sees: gRPC's own Done can report
-//	                   success for an RPC that failed
+//	step                   where           constraint
+//	1 observe              here            outermost: sees every rejection below
+//	2 policy               method.go       one lookup; everything after it depends on the method
+//	3 second best          secondbest.go   on the caller's context: the commonest final failure
+//	                                       is that the call deadline was used up
+//	4 call deadline        here            outside retry: all attempts of a call share it
+//	5 rate limit           gate.go         outside retry, and so are the next three: they judge
+//	                                       what the caller asked, not what we add. Before the
+//	                                       breakers, which may open while a call waits for it
+//	6 throttle             gate.go
+//	7 service breaker      gate.go
+//	8 method breaker       gate.go         last, because what it lets through may be its trial
+//	9 retry                call.go         spends the shared budget; never the same instance
+//	                                       twice while another is eligible; a rejection of
+//	                                       ours is final
+//	10 concurrency limits  limits.go       inside retry: every attempt holds a slot and gives a
+//	                                       sample; the narrowest first
+//	11 hedge               hedge.go        inside retry, beside the call's first attempt: it is
+//	                                       paid for, takes a slot of its own and does not wait
+//	                                       for one
+//	12 attempt timeout     attempt.go      begins when the slot is held: waiting in our own
+//	                                       queue blames no instance
+//	13 pick                balancer        eligibility with the instance's limit, choice,
+//	                                       breaker, in-flight: one pass
+//	14 wire                gRPC
+//	15 verdict             verdict.go      from the error this interceptor sees: gRPC's own Done
+//	                                       can report success for an RPC that failed
 func (c *core) unary(
 	ctx context.Context, name string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {

@@ -19,20 +19,37 @@
 // # The path of a call
 //
 // Each call goes through these steps, outermost first. The order is fixed, because most
-// other orders are wrong.
+// other orders are wrong. What is not on by default is marked with a star.
 //
-//	step             what happens                                why it stands there
-//	observe          events are told: package event              sees every rejection below
-//	policy           what options say of the method: ForMethod   the rest depends on it
-//	call deadline    bounds a call whose caller set none         all attempts share it
-//	service breaker  rejects at once while nothing of the        judges what the caller asked,
-//	                 service answers, but for some trials        not what retries add
-//	retry            another attempt, elsewhere, paid from a     never the same instance while
-//	                 budget                                      another is eligible
-//	attempt timeout  bounds an attempt that another can follow   lets the next one begin
-//	pick             one eligible instance, by weight and load   one pass: choice, breaker, count
-//	wire             gRPC
-//	verdict          what the end means for the instance         from the error the caller sees
+//	step                what happens                                why it stands there
+//	observe             events are told: package event              sees every rejection below
+//	policy              what options say of the method: ForMethod,  the rest depends on it
+//	                    ForCall
+//	second best *       cache, alternate, fallback answer when      on the caller's context: the
+//	                    all else failed                             call deadline may be used up
+//	call deadline       bounds a call whose caller set none         all attempts share it
+//	rate limit *        waits or rejects over so many calls a       judges what the caller asked,
+//	                    second                                      as do the next three, not what
+//	throttle *          holds back what the service would refuse    retries add
+//	service breaker     rejects at once while nothing of the
+//	                    service answers, but for some trials
+//	method breaker *    rejects the calls of a method that fails
+//	                    wherever it goes
+//	retry               another attempt, elsewhere, paid from a     never the same instance while
+//	                    budget                                      another is eligible
+//	concurrency limit   waits in a queue * or rejects over so many  every attempt holds a slot
+//	                    attempts under way
+//	hedge *             a second attempt beside a slow first,       needs a slot and pays as
+//	                    paid from the same budget                   retries do
+//	attempt timeout     bounds an attempt that another can follow   begins with the slot: waiting
+//	                                                                here blames no instance
+//	pick                one eligible instance, by weight and load   one pass: limit *, choice,
+//	                                                                breaker, count
+//	wire                gRPC
+//	verdict             what the end means for the instance         from the error the caller sees
+//
+// Streams go the same way, but for the second best, hedges and attempt timeouts: see
+// "Streams".
 //
 // # Words
 //
