@@ -200,9 +200,6 @@ func (f *Fleet) Recovered() {
 // Known returns how many instances the fleet knows. It is one atomic load.
 func (f *Fleet) Known() int { return len(*f.members.Load()) }
 
-// Known returns how many instances the fleet knows. It is one atomic load.
-func (f *Fleet) Known() int { return len(*f.members.Load()) }
-
 // Connected returns how many instances had a connection when the picker was built.
 func (f *Fleet) Connected() int { return int(f.connectedNow.Load()) }
 
