@@ -32,49 +32,40 @@ type Sample struct {
 const (
 	// minWindow is the least time between two changes of the limit (Envoy's 100 ms).
 	minWindow = 100 * time.Millisecond
-	// minDipSpacing is the least number of round trips from one dip to the next: a dip
-	// lasts three to five of them at half the limit, so that it costs at most a few
-	// percent.
-	minDipSpacing = 64
 	// calmWeight is the weight of a window without load in the latency without load.
 	calmWeight = 0.1
+	// mostDropped is the share of overloads up to which the limit may grow: refusals
+	// come so much faster than answers that a limit little too high has many.
+	mostDropped = 0.1
+	// backOff is what a window with more of them leaves of the limit (Netflix's AIMD).
+	backOff = 0.9
 )
 
 // adaptive finds a limit: see the package comment. Every instant is in nanoseconds of
-// Unix time, monotonic since origin.
+// Unix time when origin was read, and monotonic since.
 type adaptive struct {
 	policy Adaptive
 	origin time.Time
 
 	obeyed  atomic.Int64 // the limit that callers see
-	since   atomic.Int64 // attempts begun before are no samples
-	due     atomic.Int64 // when the window may be judged
+	since   atomic.Int64 // ends before are no samples
+	due     atomic.Int64 // when there is something to decide
 	peak    atomic.Int64 // the most in flight in this window
 	dropped atomic.Int64 // overloads in this window
 	held    atomic.Bool  // somebody found no room in this window
 	samples latencies
 
-	mu       sync.Mutex // guards what follows; who judges takes it
-	limit    float64
-	base     time.Duration // the median latency without load; 0: not known
-	highest  float64       // the highest limit since base was measured
-	binding  bool          // somebody found no room since base was measured
-	nextDip  int64
-	dip      phase
-	dipBegan int64
+	mu      sync.Mutex // guards what follows; who decides takes it
+	limit   float64
+	base    time.Duration // the median latency without load; 0: not known
+	median  time.Duration // of the last window
+	ends    int64         // when the window may be judged
+	measure measure
+	dip     dip
 }
 
-// phase is how far a dip is.
-type phase uint8
-
-const (
-	noDip     phase = iota
-	draining        // more are in flight than the dip's limit
-	measuring       // those begun from now on find no queue
-)
-
 func newAdaptive(p Adaptive, now time.Time) *adaptive {
-	a := &adaptive{policy: p, origin: now, limit: float64(p.Initial), highest: float64(p.Initial)}
+	a := &adaptive{policy: p, origin: now, limit: float64(p.Initial)}
 	a.obeyed.Store(int64(p.Initial))
 	a.since.Store(math.MinInt64)
 	return a
@@ -87,19 +78,11 @@ func (a *adaptive) hold() {
 	}
 }
 
-// sample counts s, and judges the window if it is due. inFlight includes the attempt. It
-// reports whether the limit may have changed.
+// sample counts s, and decides what is due. inFlight includes the attempt. It reports
+// whether the limit may have changed.
 func (a *adaptive) sample(s Sample, inFlight int, now time.Time) bool {
 	t := a.origin.UnixNano() + int64(now.Sub(a.origin))
-	if t-int64(s.Elapsed) >= a.since.Load() {
-		switch s.Outcome {
-		case Success:
-			a.samples.add(s.Elapsed)
-		case Overload:
-			a.dropped.Add(1)
-		case Ignored:
-		}
-	}
+	a.count(s, t)
 	for peak := a.peak.Load(); int64(inFlight) > peak; peak = a.peak.Load() {
 		if a.peak.CompareAndSwap(peak, int64(inFlight)) {
 			break
@@ -109,12 +92,29 @@ func (a *adaptive) sample(s Sample, inFlight int, now time.Time) bool {
 		return false
 	}
 	defer a.mu.Unlock()
-	if a.dip != noDip {
+	before := a.obeyed.Load()
+	switch {
+	case a.dip.phase != noDip:
 		a.goOnDipping(inFlight-1, t)
-	} else {
+	case a.base > 0 && t >= a.measure.next:
+		a.considerDip(t)
+	default:
 		a.judge(t)
 	}
-	return true
+	return a.obeyed.Load() != before
+}
+
+func (a *adaptive) count(s Sample, t int64) {
+	if t < a.since.Load() {
+		return
+	}
+	switch s.Outcome {
+	case Success:
+		a.samples.add(s.Elapsed)
+	case Overload:
+		a.dropped.Add(1)
+	case Ignored:
+	}
 }
 
 // judge ends the window if it holds enough. It requires a.mu.
@@ -124,98 +124,48 @@ func (a *adaptive) judge(t int64) {
 		return
 	}
 	held, idle := a.held.Swap(false), 2*float64(a.peak.Load()) <= a.limit
-	a.binding = a.binding || held
-	median := a.samples.median()
-	if a.base == 0 {
-		a.base = median
-		a.nextDip = t // a first guess, under whatever load there is
-	} else if median > 0 && !held && idle {
-		a.base += time.Duration(calmWeight * float64(median-a.base))
+	a.median = a.samples.median()
+	switch {
+	case a.base == 0:
+		a.base = a.median // a first guess, under whatever load there is
+	case a.median > 0 && idle && !held:
+		a.base += time.Duration(calmWeight * float64(a.median-a.base))
 	}
-	a.adjust(median, float64(dropped)/float64(n+dropped), idle)
-	if a.base > 0 && a.wantsDip(t) {
-		a.beginDip(t)
-		return
-	}
-	a.beginWindow(median, t)
+	a.adjust(float64(dropped)/float64(n+dropped), idle)
+	a.measure.see(a.median, held)
+	a.beginWindow(t, a.median)
 }
 
 // adjust moves the limit by one window. It requires a.mu.
-func (a *adaptive) adjust(median time.Duration, dropped float64, idle bool) {
+func (a *adaptive) adjust(dropped float64, idle bool) {
 	gradient := 1.0
-	if median > 0 {
-		gradient = min(1, (1+a.policy.Tolerance)*float64(a.base)/float64(median))
+	if a.median > 0 {
+		gradient = min(1, (1+a.policy.Tolerance)*float64(a.base)/float64(a.median))
 	}
-	next := a.limit*max(0.5, gradient*(1-dropped)) + math.Sqrt(a.limit)
+	limit := a.limit * max(0.5, gradient)
+	if dropped > mostDropped {
+		limit = min(limit, backOff*a.limit)
+	} else {
+		limit += math.Sqrt(a.limit)
+	}
 	if idle {
-		next = min(next, a.limit) // nobody knows whether more would do
+		limit = min(limit, a.limit) // nobody knows whether more would do
 	}
-	a.limit = max(float64(a.policy.Min), min(next, float64(a.policy.Max)))
-	a.highest = max(a.highest, a.limit)
+	a.limit = max(float64(a.policy.Min), min(limit, float64(a.policy.Max)))
 	a.obeyed.Store(int64(a.limit))
 }
 
-// wantsDip reports whether the latency without load is to be measured again: it is time
-// and the limit holds calls back, or the limit has lost half and there may be another
-// cause. It requires a.mu.
-func (a *adaptive) wantsDip(t int64) bool {
-	if t >= a.nextDip {
-		binding := a.binding
-		a.plan(t)
-		if binding {
-			return true
-		}
+// beginWindow begins a window of at least two round trips, of which the first is not
+// looked at: it ends what began under another limit. All that ends in the second is, so
+// that slow attempts have their share in the median. It requires a.mu.
+func (a *adaptive) beginWindow(t int64, roundTrip time.Duration) {
+	half := int64(max(minWindow/2, roundTrip))
+	a.ends = t + 2*half
+	a.since.Store(t + half)
+	a.due.Store(a.ends)
+	if a.base > 0 {
+		a.due.Store(min(a.ends, a.measure.next))
 	}
-	return 2*a.limit <= a.highest
-}
-
-// plan sets when the next dip is due: at a multiple of the interval since 1970, so that
-// all clients of a service, whose clocks agree, dip together. It requires a.mu.
-func (a *adaptive) plan(t int64) {
-	interval := int64(a.policy.Interval)
-	for interval < minDipSpacing*int64(a.base) {
-		interval *= 2
-	}
-	a.nextDip = (t/interval + 1) * interval
-	a.binding = false
-}
-
-func (a *adaptive) beginDip(t int64) {
-	a.dip, a.dipBegan = draining, t
-	a.obeyed.Store(a.dipLimit())
-	a.since.Store(math.MaxInt64)
-	a.due.Store(t)
-}
-
-func (a *adaptive) dipLimit() int64 { return max(int64(a.policy.Min), int64(a.limit/2)) }
-
-// goOnDipping requires a.mu.
-func (a *adaptive) goOnDipping(inFlight int, t int64) {
-	n, dropped := a.samples.total.Load(), a.dropped.Load()
-	switch {
-	case a.dip == draining && int64(inFlight) <= a.dipLimit():
-		a.dip = measuring
-		a.beginWindow(a.base, t)
-		return
-	case a.dip == measuring && n+dropped >= enough(float64(a.dipLimit())):
-		if median := a.samples.median(); 2*n >= dropped && median > 0 {
-			a.base = median
-		}
-	case t-a.dipBegan < int64(a.policy.Interval)/4:
-		return
-	}
-	a.dip = noDip
-	a.highest, a.binding = a.limit, false
-	a.held.Store(false) // whom the dip held back
-	a.obeyed.Store(int64(a.limit))
-	a.beginWindow(a.base, t)
-}
-
-// beginWindow begins a window of at least two round trips, so that its samples are of
-// attempts made under the present limit, and not only the quick ones of those.
-func (a *adaptive) beginWindow(roundTrip time.Duration, t int64) {
-	a.since.Store(t)
-	a.due.Store(t + int64(max(minWindow, 2*roundTrip)))
 	a.peak.Store(0)
 	a.dropped.Store(0)
 	a.samples.reset()

@@ -28,7 +28,7 @@ type Adaptive struct {
 	// On switches it on.
 	On bool
 
-	// Min is the least the limit can be. Default 3 (Envoy's min_concurrency).
+	// Min is the least the limit can be. Default 1 (failsafe-go).
 	Min int
 
 	// Max is the most it can be. Default 1000 (Netflix's Vegas, Envoy).
@@ -66,7 +66,7 @@ type Queue struct {
 // whose default is its owner's.
 func (p Concurrency) WithDefaults() Concurrency {
 	if a := &p.Adaptive; a.On {
-		setDefault(&a.Min, 3)
+		setDefault(&a.Min, 1)
 		setDefault(&a.Max, max(1000, a.Min))
 		setDefault(&a.Initial, max(a.Min, min(20, a.Max)))
 		setDefault(&a.Tolerance, 0.25)

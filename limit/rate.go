@@ -66,12 +66,16 @@ func (l *RateLimiter) take(ask Ask, latest, now time.Time) (turn *rate.Reservati
 		return nil, 0, nil
 	}
 	most := l.mostWait(ask.Priority)
-	if most == 0 && tokens >= 1 {
-		return nil, 0, &RateError{l.until(1 + kept - tokens), ErrShed}
+	if most == 0 {
+		why := ErrRate
+		if tokens >= 1 {
+			why = ErrShed
+		}
+		return nil, 0, &RateError{l.until(1 + kept - tokens), why}
 	}
 	wait = l.until(1 - tokens)
 	if wait > most {
-		return nil, 0, &RateError{max(wait-most, l.until(1+kept-tokens)), ErrRate}
+		return nil, 0, &RateError{wait - most, ErrRate}
 	}
 	if !latest.IsZero() && now.Add(wait).After(latest) {
 		return nil, 0, &RateError{wait, ErrNoTime}
@@ -87,6 +91,8 @@ func (l *RateLimiter) kept(p Priority) float64 {
 		return float64(l.policy.Burst / 2)
 	case p > Normal:
 		return 0
+	case l.policy.Wait:
+		return 0 // a critical call gets its turn because it waits longer
 	default:
 		return float64(l.policy.Burst / 20)
 	}
