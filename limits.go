@@ -24,6 +24,7 @@ type scoped[P any] struct {
 type limits struct {
 	concurrency map[string]concurrencyLimit
 	rates       map[string]rateLimit
+	streams     concurrencyLimit // its Limiter is nil: none
 }
 
 type (
@@ -40,7 +41,7 @@ type (
 // newLimits returns the limits of s, and takes over those of old that it has too.
 func (c *core) newLimits(s *settings, old limits) limits {
 	now := time.Now()
-	l := limits{map[string]concurrencyLimit{}, map[string]rateLimit{}}
+	l := limits{map[string]concurrencyLimit{}, map[string]rateLimit{}, c.newStreamLimit(s.streams, old.streams)}
 	for _, m := range append([]methodSettings{s.base}, s.scopes()...) {
 		if p := m.concurrency; p != nil {
 			kept, ok := old.concurrency[p.scope]

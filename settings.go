@@ -39,6 +39,7 @@ type settings struct {
 	balancer balancer.Policy
 	breaker  *breaker.Policy
 	instance *limit.Concurrency // of each instance; nil: none
+	streams  *limit.Concurrency // of all streams; nil: none
 	service  *breaker.ServicePolicy
 	budget   retry.BudgetPolicy
 	classify breaker.Classifier

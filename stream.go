@@ -16,6 +16,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/internal/wire"
+	"github.com/surecall/surecall/limit"
 )
 
 // stream is the path of a streaming call. It differs from that of a unary call where a
@@ -90,8 +91,9 @@ type clientStream struct {
 	peeked    []byte         // a message that a sender had to receive
 	final     error          // how the call ended; nil: it has not, or as gRPC says
 
-	flows bool // a message was received; used by who receives only
-	over  sync.Once
+	flows bool      // a message was received; used by who receives only
+	left  sync.Once // the gate is told
+	over  sync.Once // the caller is told
 	first streamAttempt
 }
 
@@ -110,6 +112,7 @@ type streamAttempt struct {
 	named   bool          // its instance can say that it executed nothing
 	judged  sync.Once     // by its end
 	note    *AttemptTrace // nil: nobody asked
+	slot    atomic.Pointer[limit.Limiter]
 	brought outcome
 }
 
@@ -119,11 +122,11 @@ type streamAttempt struct {
 func (s *clientStream) open(prior *streamAttempt, err error) (*streamAttempt, error) {
 	for {
 		t := s.begin(prior)
-		stream, failed := s.opener.streamer(&t.attempt, s.opener.desc, s.opener.conn, s.method.name, s.options(t)...)
+		failed := s.try(t)
 		if failed == nil {
-			t.ClientStream, t.named = stream, t.attempt.Named()
 			return t, nil
 		}
+		t.freeSlot()
 		if prior != nil && isRejection(failed) {
 			return prior, err // something was sent: a rejection would deny that
 		}
@@ -153,6 +156,16 @@ func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
 		at.Context = metadata.AppendToOutgoingContext(s.ctx, wire.Attempt, strconv.Itoa(s.attempts))
 	}
 	return t
+}
+
+// try opens the stream as t.
+func (s *clientStream) try(t *streamAttempt) (err error) {
+	if err := s.takeSlot(t); err != nil {
+		return err
+	}
+	t.ClientStream, err = s.opener.streamer(&t.attempt, s.opener.desc, s.opener.conn, s.method.name, s.options(t)...)
+	t.named = t.attempt.Named()
+	return err
 }
 
 // again decides whether an attempt follows t, which ended with err, after having waited

@@ -27,7 +27,12 @@ import (
 // is sent all that was sent.
 func (s *clientStream) RecvMsg(m any) error {
 	if s.settled.Load() {
-		return s.received(s.current, s.current.RecvMsg(m))
+		err := s.current.RecvMsg(m)
+		if err != nil && err != io.EOF && s.unkept && !s.flows {
+			s.unkept = false
+			s.mourn(s.current, err)
+		}
+		return s.received(s.current, err)
 	}
 	t, first, err := s.receive()
 	if t == nil && err == nil {
@@ -92,6 +97,7 @@ func (s *clientStream) received(t *streamAttempt, err error) error {
 	if !s.flows {
 		s.flows = true
 		s.alive(t, time.Now())
+		s.leaveGate(nil)
 	}
 	return nil
 }

@@ -45,26 +45,34 @@ func (o *outlets) take(opts []grpc.CallOption) []grpc.CallOption {
 	return others
 }
 
-// silent reports whether nobody asked to be told of the end.
-func (s *clientStream) silent() bool {
-	o, a := &s.outlets, &s.asked
-	return o.headers == nil && o.trailers == nil && o.peers == nil && a.finish == nil && a.trace == nil
+// listens reports whether anyone is to be told of the end as soon as gRPC knows of it: the
+// caller may leave a stream and never ask for it.
+func (s *clientStream) listens() bool {
+	o, a, m := &s.outlets, &s.asked, s.method
+	return o.headers != nil || o.trailers != nil || o.peers != nil || a.finish != nil || a.trace != nil ||
+		m.throttle != nil || m.breaker != nil
 }
 
 // options are those of attempt t.
 func (s *clientStream) options(t *streamAttempt) []grpc.CallOption {
-	opts := s.opener.opts
-	if s.silent() {
-		return opts
+	opts, listens := s.opener.opts, s.listens()
+	opts = opts[:len(opts):len(opts)]
+	if listens {
+		b := &t.brought
+		opts = append(opts, grpc.Header(&b.header), grpc.Trailer(&b.trailer), grpc.Peer(&b.peer))
 	}
-	b := &t.brought
-	return append(opts[:len(opts):len(opts)],
-		grpc.Header(&b.header), grpc.Trailer(&b.trailer), grpc.Peer(&b.peer), grpc.OnFinish(func(err error) { s.ended(t, err) }))
+	if listens || t.slot.Load() != nil {
+		opts = append(opts, grpc.OnFinish(func(err error) { s.ended(t, err) }))
+	}
+	return opts
 }
 
-// ended is told by gRPC that t is over. Unless another attempt may follow, so is the call,
-// even if the caller has left it and will never ask.
+// ended is told by gRPC that t is over. Unless another attempt may follow, so is the call.
 func (s *clientStream) ended(t *streamAttempt, err error) {
+	t.freeSlot()
+	if !s.listens() {
+		return
+	}
 	s.mu.Lock()
 	last := s.committed && s.current == t
 	s.mu.Unlock()
@@ -76,13 +84,11 @@ func (s *clientStream) ended(t *streamAttempt, err error) {
 
 // deliver tells the caller, once, what the attempt that counts has brought.
 func (s *clientStream) deliver(t *streamAttempt, err error) {
-	if s.silent() {
-		return
-	}
 	if err == io.EOF {
 		err = nil
 	}
 	s.over.Do(func() {
+		s.leaveGate(err)
 		for _, h := range s.outlets.headers {
 			*h = t.brought.header
 		}
@@ -97,3 +103,7 @@ func (s *clientStream) deliver(t *streamAttempt, err error) {
 		s.asked.end(err, s.began)
 	})
 }
+
+// leaveGate tells throttle and method breaker how the call went, once: by its first
+// message, or if there was none by its end. What comes after may take hours.
+func (s *clientStream) leaveGate(err error) { s.left.Do(func() { s.leave(err) }) }

@@ -1,0 +1,69 @@
+package surecall
+
+import (
+	"errors"
+	"time"
+
+	"github.com/surecall/surecall/limit"
+)
+
+// WithStreamConcurrency bounds how many streams of the client are open at once, by p. A
+// stream holds its slot until it ends, a retry of it takes one anew; who finds none is
+// rejected with [ErrConcurrency]. p.Limit is required, since no number suits all streams,
+// and p.Adaptive cannot be used: the length of a stream says nothing of its server. By
+// default there is no limit, and other limits of concurrency do not count streams.
+func WithStreamConcurrency(p limit.Concurrency) LiveOption {
+	return live(func(s *settings) {
+		s.streams = &p
+		if p.Adaptive.On {
+			s.fail(errors.New("surecall: WithStreamConcurrency: Adaptive is on: want a fixed Limit, the length of a stream says nothing of its server"))
+		} else if p.Limit == 0 {
+			s.fail(errors.New("surecall: WithStreamConcurrency: Limit 0: want more than 0, or WithoutStreamConcurrency()"))
+		}
+		s.fail(p.Validate())
+	})
+}
+
+// WithoutStreamConcurrency lets any number of streams be open.
+func WithoutStreamConcurrency() LiveOption { return live(func(s *settings) { s.streams = nil }) }
+
+const streamScope = "streams"
+
+// newStreamLimit returns the limit of all streams, which is old if the policy stays the
+// same.
+func (c *core) newStreamLimit(p *limit.Concurrency, old concurrencyLimit) concurrencyLimit {
+	switch {
+	case p == nil:
+		return concurrencyLimit{}
+	case old.Limiter != nil && old.policy == *p:
+		return old
+	}
+	return concurrencyLimit{limit.NewLimiter(*p, nil, c.crowded(streamScope)), *p}
+}
+
+// takeSlot waits for the slot that t holds until its end, where there is a limit.
+func (s *clientStream) takeSlot(t *streamAttempt) error {
+	l := s.state.methods.limits.streams.Limiter
+	if l == nil {
+		return nil
+	}
+	if !l.TryAcquire() {
+		began := time.Now()
+		err := l.Acquire(s.ctx, s.ask(), began)
+		if t.note != nil {
+			t.note.Queued = time.Since(began)
+		}
+		if err != nil {
+			return s.refused(ErrConcurrency, err)
+		}
+	}
+	t.slot.Store(l)
+	return nil
+}
+
+// freeSlot gives the slot back, once.
+func (t *streamAttempt) freeSlot() {
+	if l := t.slot.Swap(nil); l != nil {
+		l.Release()
+	}
+}
