@@ -68,7 +68,8 @@
 //	MemoryPolicy.MaxBytes      64 MiB
 //
 // A call with an ID costs two writes to the store, and one more for each Lease/3 that it
-// lasts; a call without one, a look into its metadata.
+// lasts; with the store in memory 9 µs and 46 allocations. A call without one costs a look
+// into its metadata (go test -run '^$' -bench Once ./lifecycle).
 //
 // # Writing a store
 //
