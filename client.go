@@ -185,6 +185,9 @@ func (c *core) newPolicies(s *settings, old *policies) *policies {
 		}
 		c.emit(event.ServiceBreakerChanged{Service: c.service, Open: change.To == breaker.StateOpen, DryRun: change.DryRun, Why: change.Why})
 	})
+	if old != nil && old.service != nil {
+		p.service.SetMode(old.service.Counts().Mode)
+	}
 	return p
 }
 

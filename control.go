@@ -17,8 +17,8 @@ func (c *Client) SetInstanceMode(id string, m breaker.Mode) error {
 
 // SetServiceMode decides by hand about the service breaker: breaker.ForcedOpen rejects
 // every call, without trials, breaker.Disabled lets every call pass, and
-// breaker.Automatic ends either and begins anew, closed. It ends with an Update that
-// changes the breaker's policy. A client without a service breaker is an error.
+// breaker.Automatic ends either and begins anew, closed. It outlives [Client.Update], unless
+// that takes the breaker away. A client without a service breaker is an error.
 func (c *Client) SetServiceMode(m breaker.Mode) error {
 	b := c.core.state.Load().service
 	if b == nil {

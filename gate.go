@@ -15,8 +15,9 @@ import (
 // gate is what a call passes on its way in, outside of its attempts: it judges what the
 // caller asked, not what retries add.
 type gate struct {
-	trial bool // of the service breaker
-	entry breaker.Entry
+	trial  bool // of the service breaker
+	entry  breaker.Entry
+	passed time.Time
 }
 
 // enter asks the rate limits, the throttle, the service breaker and the method breaker,
@@ -50,17 +51,19 @@ func (t *tries) enter(now time.Time) (time.Time, error) {
 	if m.retry.MaxAttempts > 1 {
 		t.state.budget.Deposit(now)
 	}
+	t.gate.passed = now
 	return now, nil
 }
 
-// leave tells the throttle and the method breaker how the call ended.
+// leave tells the throttle and the method breaker how the call ended. A deadline that was
+// shorter than the method takes, as far as that is known, says nothing of the method.
 func (t *tries) leave(err error) {
 	m := t.method
 	if m.throttle == nil && m.breaker == nil {
 		return
 	}
-	now := time.Now()
-	elapsed := now.Sub(t.began)
+	now, p99 := time.Now(), m.stats.p99()
+	elapsed := now.Sub(t.gate.passed)
 	verdict := breaker.Success
 	switch {
 	case err == nil:
@@ -68,7 +71,8 @@ func (t *tries) leave(err error) {
 		verdict = breaker.Ignored
 	default:
 		verdict = t.state.settings.classify(breaker.Outcome{
-			Code: status.Code(err), Canceled: t.ctx.Err() == context.Canceled, Elapsed: elapsed, P99: m.stats.p99(),
+			Code: status.Code(err), Canceled: t.ctx.Err() == context.Canceled,
+			TimedOut: t.ctx.Err() == context.DeadlineExceeded && elapsed >= p99, Elapsed: elapsed, P99: p99,
 		})
 	}
 	if m.breaker != nil {

@@ -211,14 +211,20 @@ func newThrottle(p *limit.Throttle) *limit.Throttler {
 	return limit.NewThrottler(*p, time.Now())
 }
 
-func (c *core) newMethodBreaker(name string, p *breaker.MethodPolicy) *breaker.Method {
+// newMethodBreaker returns the breaker of a method, in the mode that was set by hand for
+// the one before.
+func (c *core) newMethodBreaker(name string, p *breaker.MethodPolicy, before *breaker.Method) *breaker.Method {
 	if p == nil {
 		return nil
 	}
-	return breaker.NewMethod(*p, func(change breaker.Change) {
+	b := breaker.NewMethod(*p, func(change breaker.Change) {
 		c.emit(event.MethodBreakerChanged{
 			Service: c.service, Method: name,
 			From: change.From.String(), To: change.To.String(), DryRun: change.DryRun, Why: change.Why,
 		})
 	})
+	if before != nil {
+		b.SetMode(before.Counts().Mode)
+	}
+	return b
 }

@@ -204,6 +204,9 @@ func (t *methods) find(name string) *method {
 func (t *methods) recovered() {
 	for _, m := range *t.table.Load() {
 		m.stats.blame.Forget()
+		if m.breaker != nil {
+			m.breaker.Reset() // it opened for what the service did
+		}
 	}
 }
 
@@ -241,7 +244,7 @@ func (t *methods) newMethod(name string, r methodSettings, old *method) *method 
 		m.throttle = newThrottle(r.throttle)
 	}
 	if m.breaker = old.breaker; !same(r.breaker, old.settings.breaker) {
-		m.breaker = t.core.newMethodBreaker(name, r.breaker)
+		m.breaker = t.core.newMethodBreaker(name, r.breaker, old.breaker)
 	}
 	if r.deadlineSet {
 		m.streams = r.deadline

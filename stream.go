@@ -197,6 +197,9 @@ func (s *clientStream) judge(t *streamAttempt, err error) {
 			elapsed := time.Duration(s.core.fleet.At(now) - at.Picked())
 			verdict := s.verdict(t, err, elapsed, now)
 			at.Judge(verdict)
+			if err != nil && at.Answered() {
+				s.core.yields(at, err, s.core.fleet.At(now))
+			}
 			if t.note != nil {
 				t.note.Took, t.note.Verdict = elapsed, verdict
 			}
