@@ -107,13 +107,32 @@
 //	loss doubt        a snapshot without more than half of the          a registry loses its data more
 //	                  instances, or the only one: those with a live     often than half of a fleet ends
 //	                  connection serve on for 5 min                     in one instant
+//	concurrency       1,024 unary attempts, or 100 for each known       Envoy, gRPC's xDS
+//	                  instance if that is more; no queue; streams:
+//	                  no limit. Told at 80 %
+//	replay buffer     256 KiB for each stream, until its first message  gRPC
 //
 // The options that change them are WithCallDeadline, WithAttemptTimeout, WithRetry,
 // WithRetryBudget, WithBreaker (also the cap), WithServiceBreaker, WithBalancer (also
 // slow start), WithHealthService and WithLoss; Without… switches one off; [ForMethod]
-// confines to some methods what can be. Off unless asked for are [WithActiveProbe], which
-// finds hangs of idle instances, and [WithSnapshotDir], which lets a client start while
-// its source is down.
+// confines to some methods what can be, and [ForCall] to one call. Off unless asked for
+// are these:
+//
+//	option                       what for
+//	WithActiveProbe              finds hangs of idle instances
+//	WithSnapshotDir              lets a client start while its source is down
+//	WithConcurrency: Adaptive    finds the limit itself, from latencies: package limit
+//	WithConcurrency: Queue       attempts wait for room, in order of their priority
+//	WithInstanceConcurrency      passes over an instance that is full
+//	WithStreamConcurrency        bounds streams
+//	WithRateLimit                bounds how many calls begin per second
+//	WithThrottle                 holds back what the service would refuse
+//	WithMethodBreaker            stops the calls of a method that fails wherever it goes
+//	WithHedge                    a second attempt beside one that takes long
+//	WithCallID                   lets servers drop repeats, so that writes can be retried:
+//	                             lifecycle and once
+//	WithCache, WithAlternate,    answer when no instance does
+//	WithFallback
 //
 // What is learned (latencies, ejections, slow start, the budget's tokens) belongs to the
 // client: it outlives changes of the set, reconnects, and [Client.Update].
@@ -147,6 +166,55 @@
 // repeated once it may have been executed, if its context is passed on: retries do not
 // multiply down a chain.
 //
+// Which codes are repeated, and replies that were not hoped for, says retry.Policy. A
+// server's pushback (grpc-retry-pushback-ms, or RetryInfo in the details of its error)
+// says when. To repeat a write safely, have its servers drop repeats: [WithCallID].
+//
+// A hedge ([WithHedge]) is an attempt like a retry, only sooner: it goes to another
+// instance, is paid for from the same budget, and needs an idempotent method. The call
+// ends when both have ended; the one that lost is cancelled, and says nothing about its
+// instance.
+//
+// # Streams
+//
+// A stream is repeated, by the same rules, until its first message is received: what was
+// sent until then is kept, up to 256 KiB ([WithReplayBuffer]), and sent again. After it,
+// only its user knows what has been said. Its end, not its opening, is what its instance
+// is judged by. Its deadline is that of a ForMethod that names it; else it has none, nor
+// has it an attempt timeout. It counts under the rate limits, and has a limit of its own.
+//
+// # Load
+//
+// What a service cannot do in time is best refused early, and not sent twice:
+//
+//	limit                    of what            over it
+//	rate                     calls per second   waits for its turn, or ErrRateLimited
+//	throttle                 a method's calls   a share is refused: ErrThrottled
+//	concurrency              attempts           waits in a queue, or ErrConcurrency
+//	concurrency of instance  attempts on one    it is passed over; if all are: ErrConcurrency
+//
+// Each is of the client, or of a pattern of [ForMethod]; both may hold. While there is not
+// room for all, [WithPriority] says who goes first. An instance that answers
+// RESOURCE_EXHAUSTED, or says when to come again, gets a smaller share of the calls for
+// some seconds, and is not ejected for it.
+//
+// The deadline of a call travels with it (grpc-timeout), so that its handler's own calls
+// end in time if they are made with the handler's context. A handler that wants some of
+// it left to answer in takes lifecycle.Reserve, a caller [WithFallbackReserve].
+//
+// # By hand
+//
+// [Client.SetInstanceMode], [Client.SetServiceMode] and [Client.SetMethodMode] open,
+// disable and close breakers while the program runs. A breaker whose policy says DryRun
+// decides, counts and tells, and holds nobody back.
+//
+// # One call
+//
+// [Trace] tells what happened to it: its attempts, where they went, how long they waited
+// and what they brought. [Pin] sends it to one instance, [Sticky] calls of one key to the
+// same. [Broadcast] calls every instance, [Notify] does not wait for the answer, and [Go]
+// not yet.
+//
 // # Targets
 //
 //	consul:///orders?tag=v2&dc=eu      from Consul: the agent of the CONSUL_* environment
@@ -165,14 +233,20 @@
 // # Errors
 //
 // A server's error reaches the caller untouched. What surecall refuses itself is a
-// [Rejection], which has the code UNAVAILABLE, matches [ErrNoInstance] or
-// [ErrServiceDown], and says in one line what an operator can act on:
+// [Rejection], which says in one line what an operator can act on, and matches a sentinel:
+//
+//	code                sentinels
+//	UNAVAILABLE         ErrNoInstance, ErrServiceDown, ErrMethodDown
+//	RESOURCE_EXHAUSTED  ErrConcurrency, ErrRateLimited, ErrThrottled
+//
+// For example:
 //
 //	surecall: no eligible instance of "orders": 5 known, 5 failed; last error 0.2s ago: connection refused
 //
 // A deadline that surecall set says so. Wrong options are reported all at once, by
-// [NewClient], each with the field, its value and its bounds. A call with
-// grpc.WaitForReady(true) waits instead of being rejected.
+// [NewClient], each with the field, its value and its bounds, and so are policies that
+// contradict each other; what is valid and likely not meant is an event.ConfigWarning. A
+// call with grpc.WaitForReady(true) waits for an instance instead of being rejected.
 //
 // # When all goes wrong
 //
@@ -184,9 +258,7 @@
 //
 // # What it does not do
 //
-// It does not send an attempt while another is under way (hedging), limit rates or
-// concurrency, cache or make up replies, or prefer zones. It repeats no stream after its
-// first message, because only its user knows what has been said on it. And it cannot tell
-// a call that was executed from one that was not when the connection breaks in between:
-// that is what idempotency is for.
+// It prefers no zones. It repeats no stream after its first message. And it cannot tell a
+// call that was executed from one that was not when the connection breaks in between:
+// that is what idempotency is for, or a server that drops repeats.
 package surecall
