@@ -39,13 +39,27 @@ func (f *Fleet) SetMode(instanceID string, m breaker.Mode) error {
 	}
 	f.mu.Unlock()
 	for _, i := range those {
-		f.impose(i, m)
+		f.obey(i, m)
 	}
 	return nil
 }
 
-// impose has i follow what was set by hand. A forced ejection is a mark and needs no
-// breaker; the breaker itself is only told whether it may decide.
+// obey has i follow what was set by hand: m, or what somebody else has set meanwhile.
+func (f *Fleet) obey(i *Instance, m breaker.Mode) {
+	for {
+		f.impose(i, m)
+		f.mu.Lock()
+		latest := f.modes[i.id]
+		f.mu.Unlock()
+		if latest == m {
+			return
+		}
+		m = latest
+	}
+}
+
+// impose makes m the mode of i. A forced ejection is a mark and needs no breaker; the
+// breaker itself is only told whether it may decide.
 func (f *Fleet) impose(i *Instance, m breaker.Mode) {
 	if m == breaker.ForcedOpen && i.set(forced) {
 		i.leave(f.now())

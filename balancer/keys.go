@@ -27,8 +27,9 @@ const (
 // race of each instance against the others with a time of its own, as rendezvous hashing
 // is (Thaler and Ravishankar, 1998): who joins or leaves takes or gives only keys of its
 // own. It hangs on nothing but the key, the IDs and the weights, and so is the same in
-// all clients. A search takes the logarithm of the number of instances, for each weight
-// that occurs.
+// all clients. (A table as Maglev's would be quicker, and moves keys of others; a plain
+// ring needs thousands of points to be as even.) A search takes the logarithm of the
+// number of instances, for each weight that occurs.
 type keyTable struct {
 	instances []*Instance
 	rings     []ring
@@ -71,10 +72,10 @@ func newKeyTable(members []*Instance, priority int) *keyTable {
 	return t
 }
 
-// rounded cuts a weight to its first weightBits bits.
+// rounded rounds a weight to its first weightBits bits.
 func rounded(weight int64) int64 {
 	drop := max(0, bits.Len64(uint64(weight))-weightBits)
-	return weight >> drop << drop
+	return (weight + 1<<drop>>1) >> drop << drop
 }
 
 // find returns the instance that a key, as a hash, stands for; nil if there is none.

@@ -28,7 +28,7 @@ type yield struct {
 	share float64 // at the time at, of what it would get
 	at    int64   // when it last fell
 	rest  int64   // it gets none before
-	told  float64 // the share that was last told, or what has come back since
+	told  float64 // the share that was last told; if it has doubled since, what it came back to
 }
 
 // Yield notes that i refused an attempt because it has too much to do, or asked not to be
@@ -40,7 +40,11 @@ func (f *Fleet) Yield(i *Instance, pushback time.Duration, clock int64) {
 	for {
 		old := i.yield.Load()
 		next, tell := old.lowered(pushback, clock)
-		if !i.yield.CompareAndSwap(old, &next) {
+		if old != nil && next == *old {
+			return // the same word again
+		}
+		fallen := next
+		if !i.yield.CompareAndSwap(old, &fallen) {
 			continue
 		}
 		if tell && f.listening() {
@@ -60,7 +64,9 @@ func (y *yield) lowered(pushback time.Duration, now int64) (next yield, tell boo
 	next = yield{share: 1, at: now - int64(yieldEach), told: 1}
 	if y != nil {
 		next = *y
-		next.told = max(y.told, y.of(now)/2)
+		if back := y.of(now); back >= 2*y.told {
+			next.told = back
+		}
 	}
 	if now-next.at >= int64(yieldEach) {
 		next.share, next.at = max(leastShare, y.of(now)*yieldFactor), now
