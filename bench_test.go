@@ -121,3 +121,38 @@ func BenchmarkUnary(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSecondBest is what each of it adds to a call, while instances answer. Compare
+// the parts with "off".
+func BenchmarkSecondBest(b *testing.B) {
+	cluster := surecalltest.NewCluster(b, 5)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	for _, part := range []struct {
+		name   string
+		option surecall.Option
+	}{
+		{"off", surecall.WithOptions()},
+		{"fallback", surecall.WithFallback(madeUp)},
+		{"fallback with a reserve", surecall.WithOptions(surecall.WithFallback(madeUp), surecall.WithFallbackReserve(time.Second))},
+		{"cache asked", surecall.WithCache(surecall.CachePolicy{})},
+		{"cache missed", surecall.WithCache(surecall.CachePolicy{Fresh: 1})},
+		{"cache fresh", surecall.WithCache(surecall.CachePolicy{Fresh: time.Hour})},
+	} {
+		client := sure(b, cluster, part.option)
+		b.Run(part.name+"/serial", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call(ctx, b, client, getMethod)
+			}
+		})
+		b.Run(part.name+"/parallel", func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					call(ctx, b, client, getMethod)
+				}
+			})
+		})
+	}
+}

@@ -47,13 +47,18 @@ func serve(ctx context.Context, address string, service orders.OrdersServer, reg
 	return l.Run(ctx, server)
 }
 
-// shop answers every order, once it has failed as often as it was told to.
+// shop answers every order, once it has failed as often as it was told to; a slow one
+// takes longer than its caller waits.
 type shop struct {
 	orders.UnimplementedOrdersServer
 	failures atomic.Int32
+	slow     bool
 }
 
-func (s *shop) Get(_ context.Context, r *orders.GetRequest) (*orders.Order, error) {
+func (s *shop) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, error) {
+	if s.slow {
+		<-ctx.Done()
+	}
 	if s.failures.Add(-1) >= 0 {
 		return nil, status.Error(codes.Unavailable, "out for lunch")
 	}
