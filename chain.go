@@ -54,9 +54,9 @@ func (c *core) unary(
 	switch {
 	case err != nil:
 	case m.second != nil:
-		err = c.withSecondBest(ctx, state, m, &asked, rpc{req, reply, conn, invoker, opts})
+		err = c.withSecondBest(ctx, state, m, asked, rpc{req, reply, conn, invoker, opts})
 	default:
-		_, err = c.call(ctx, state, m, &asked, rpc{req, reply, conn, invoker, opts}, now)
+		_, err = c.call(ctx, state, m, asked, rpc{req, reply, conn, invoker, opts}, now)
 	}
 	asked.end(err, now)
 	return c.observe(state, name, err)
@@ -65,7 +65,7 @@ func (c *core) unary(
 // call is what a call is inside of its second best. executed tells, of one that failed,
 // that an instance may have executed it.
 func (c *core) call(
-	ctx context.Context, state *policies, m *method, asked *asked, r rpc, now time.Time,
+	ctx context.Context, state *policies, m *method, asked asked, r rpc, now time.Time,
 ) (executed bool, err error) {
 	deadline, has := ctx.Deadline()
 	ours := !has && m.deadline > 0

@@ -66,7 +66,7 @@ type secondCall struct {
 	core   *core
 	state  *policies
 	method *method
-	asked  *asked
+	asked  asked
 	rpc    rpc
 
 	key      string // of the cache
@@ -84,7 +84,7 @@ type secondCall struct {
 //
 // It stands outside the call deadline, and all after the instances runs on the caller's
 // context: the commonest final failure is that the call deadline was used up.
-func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, asked *asked, r rpc) error {
+func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, asked asked, r rpc) error {
 	if pinned(ctx) {
 		_, err := c.call(ctx, state, m, asked, r, time.Now()) // no other answer is wanted than that instance's
 		return err
