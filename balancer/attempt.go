@@ -53,6 +53,7 @@ type Attempt struct {
 	done     func(balancer.DoneInfo)
 	class    int            // of its patience; -1: it has none
 	slot     *limit.Limiter // of the instance's limit that has a slot of it; nil: none
+	among    int            // as many were in flight when it gave that back
 
 	picked atomic.Int64             // when, on the fleet's clock
 	on     atomic.Pointer[Instance] // where it is in flight

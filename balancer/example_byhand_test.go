@@ -5,6 +5,7 @@ import (
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
 )
 
 // An instance is taken out by its ID. A misspelt one is an error.
@@ -15,13 +16,19 @@ func ExampleFleet_SetMode() {
 	// balancer: SetMode "orders-1": want the ID of an instance: none of the 0 known has it
 }
 
-// Who would get a broadcast.
+// Who would be called now, of what Fleet.Status returns.
 func ExampleStatus_Eligible() {
-	fleet := balancer.NewFleet(balancer.Config{Service: "orders"})
-	for _, i := range fleet.Status() {
+	all := []balancer.Status{
+		{ID: "orders-1", State: event.Eligible},
+		{ID: "orders-2", State: event.Draining},
+		{ID: "orders-3", State: event.Overruled},
+	}
+	for _, i := range all {
 		if i.Eligible() {
-			fmt.Println(i.ID, i.Address)
+			fmt.Println(i.ID)
 		}
 	}
 	// Output:
+	// orders-1
+	// orders-3
 }

@@ -74,6 +74,7 @@ func (a *Attempt) enter(i *Instance, now int64) bool {
 // leaveSlot gives the slot back.
 func (a *Attempt) leaveSlot() {
 	if a.slot != nil {
+		a.among = a.slot.InFlight()
 		a.slot.Release()
 		a.slot = nil
 	}
@@ -88,6 +89,6 @@ func (a *Attempt) Measured(o limit.Outcome, elapsed time.Duration, now time.Time
 		return
 	}
 	if l := a.instance.limits.Load().of(a); l != nil {
-		l.Sample(limit.Sample{Elapsed: elapsed, Outcome: o}, now)
+		l.Sample(limit.Sample{Elapsed: elapsed, Outcome: o, InFlight: a.among}, now)
 	}
 }

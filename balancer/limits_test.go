@@ -283,3 +283,22 @@ func TestAdaptiveLimitLearns(t *testing.T) {
 		(&Attempt{}).Measured(limit.Success, time.Second, time.Now()) // none was picked
 	})
 }
+
+// TestAdaptiveLimitGrowsFromOne: an attempt that has given back its slot was in flight, and
+// a limit that it filled was in use.
+func TestAdaptiveLimitGrowsFromOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(Config{Concurrency: &limit.Concurrency{Adaptive: limit.Adaptive{On: true, Min: 1, Initial: 1}}})
+		r.set(instances(1, nil))
+		for range 100 {
+			a := &Attempt{}
+			r.mustPick(t, a)
+			time.Sleep(10 * time.Millisecond)
+			a.finished(doneOK)
+			a.Measured(limit.Success, 10*time.Millisecond, time.Now())
+		}
+		if n := r.status(t, "i0").Limit; n < 2 {
+			t.Errorf("in full use for a second, the limit is %d", n)
+		}
+	})
+}

@@ -27,6 +27,10 @@ type Sample struct {
 
 	// Outcome is what it ended with. Default [Ignored].
 	Outcome Outcome
+
+	// InFlight is how many were in flight when its slot was given back, itself included,
+	// if that is done already. Default: it is not.
+	InFlight int
 }
 
 const (

@@ -98,9 +98,17 @@ func (l *Limiter) Release() {
 }
 
 // Sample tells an adaptive limit how an attempt went; for any other it does nothing. It
-// comes before the [Limiter.Release] of the same slot. now is when the attempt ended.
+// comes before the [Limiter.Release] of the same slot, unless s says how many were in flight
+// then. now is when the attempt ended.
 func (l *Limiter) Sample(s Sample, now time.Time) {
-	if l.adaptive == nil || !l.adaptive.sample(s, l.InFlight(), now) || l.Waiting() == 0 {
+	if l.adaptive == nil {
+		return
+	}
+	inFlight := s.InFlight
+	if inFlight == 0 {
+		inFlight = l.InFlight()
+	}
+	if !l.adaptive.sample(s, inFlight, now) || l.Waiting() == 0 {
 		return
 	}
 	l.mu.Lock()
