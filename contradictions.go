@@ -14,8 +14,7 @@ import (
 // do nothing, or not what it says. The client's own settings are looked at, and those of
 // each pattern.
 func (s *settings) contradictions() (errs []error) {
-	base := s.base
-	everywhere := base.contradictions()
+	everywhere := s.base.contradictions()
 	for _, what := range everywhere {
 		errs = append(errs, errors.New("surecall: "+what))
 	}
@@ -26,7 +25,7 @@ func (s *settings) contradictions() (errs []error) {
 				errs = append(errs, fmt.Errorf("surecall: ForMethod(%q): %s", pattern, what))
 			}
 		}
-		if m.hedge != nil && m.hedge != base.hedge && !strings.HasSuffix(pattern, "*") && !m.isIdempotent(pattern) {
+		if s.says(pattern).hedge != nil && !strings.HasSuffix(pattern, "*") && !m.isIdempotent(pattern) {
 			errs = append(errs, fmt.Errorf("surecall: ForMethod(%q): WithHedge: the method is not known to be idempotent: want AsIdempotent(), or idempotency_level in its proto file", pattern))
 		}
 	}
@@ -41,6 +40,20 @@ func (s *settings) patterns() (all []string) {
 		}
 	}
 	return all
+}
+
+// says returns what is said of just this pattern. What longer or shorter ones say is left
+// out: that may have no meaning for some of their methods.
+func (s *settings) says(pattern string) methodSettings {
+	m := methodSettings{scope: pattern}
+	for _, r := range s.rules {
+		if r.pattern == pattern {
+			for _, o := range r.opts {
+				o.method(&m)
+			}
+		}
+	}
+	return m
 }
 
 func (m *methodSettings) contradictions() (all []string) {
@@ -85,14 +98,14 @@ func (s *settings) doubts() (all []string) {
 		all = append(all, "WithRetryBudget: nothing is retried, so that nothing is paid for from it")
 	}
 	for _, pattern := range s.patterns() {
-		m := s.resolve(pattern)
+		m, says := s.resolve(pattern), s.says(pattern)
 		if strings.HasSuffix(pattern, "*") || m.isIdempotent(pattern) {
 			continue
 		}
-		if m.callID && !s.base.callID {
+		if says.callID {
 			all = append(all, fmt.Sprintf("ForMethod(%q): WithCallID: the method is not idempotent, so that no attempt is a repeat: want AsIdempotent() if its servers drop repeats", pattern))
 		}
-		if m.retry.Unwanted != nil && s.base.retry.Unwanted == nil {
+		if says.retry != nil && says.retry.Unwanted != nil {
 			all = append(all, fmt.Sprintf("ForMethod(%q): retry.Policy.Unwanted: the method is not idempotent, so that it is not repeated", pattern))
 		}
 	}

@@ -42,7 +42,11 @@ type (
 func (c *core) newLimits(s *settings, old limits) limits {
 	now := time.Now()
 	l := limits{map[string]concurrencyLimit{}, map[string]rateLimit{}, c.newStreamLimit(s.streams, old.streams)}
-	for _, m := range append([]methodSettings{s.base}, s.scopes()...) {
+	scopes := []methodSettings{s.base}
+	for _, pattern := range s.patterns() {
+		scopes = append(scopes, s.says(pattern))
+	}
+	for _, m := range scopes {
 		if p := m.concurrency; p != nil {
 			kept, ok := old.concurrency[p.scope]
 			if !ok || kept.policy != p.policy {
@@ -59,19 +63,6 @@ func (c *core) newLimits(s *settings, old limits) limits {
 		}
 	}
 	return l
-}
-
-// scopes returns what each rule says by itself.
-func (s *settings) scopes() []methodSettings {
-	var all []methodSettings
-	for _, r := range s.rules {
-		m := methodSettings{scope: r.pattern}
-		for _, o := range r.opts {
-			o.method(&m)
-		}
-		all = append(all, m)
-	}
-	return all
 }
 
 // concurrencyOf returns the limits of m, the narrowest first: who waits under it must not

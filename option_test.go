@@ -18,6 +18,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/discovery/memory"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/resolver"
 	"github.com/surecall/surecall/retry"
 )
@@ -46,6 +47,22 @@ func TestBadOptions(t *testing.T) {
 		"attempt timeout":       {surecall.WithAttemptTimeout(surecall.AttemptTimeout{Multiple: 0.5, Min: -1}), []string{"Multiple 0.5", "Min -1ns"}},
 		"method option":         {surecall.ForMethod("/a.B/C", surecall.WithCallDeadline(-1)), []string{`ForMethod("/a.B/C")`, "WithCallDeadline -1ns"}},
 		"nil method option":     {surecall.ForMethod("/a.B/C", nil), []string{`ForMethod("/a.B/C"): option 0 is nil`}},
+		"hedge":                 {surecall.WithHedge(retry.Hedge{Delay: -1}), []string{"Hedge.Delay -1ns: want 0s to 1h0m0s"}},
+		"concurrency":           {surecall.WithConcurrency(limit.Concurrency{Limit: -1, Queue: limit.Queue{MaxWaiting: -2}}), []string{"Limit -1: want 0 to", "Queue.MaxWaiting -2: want 0 to"}},
+		"adaptive with a limit": {surecall.WithConcurrency(limit.Concurrency{Limit: 5, Adaptive: limit.Adaptive{On: true, Tolerance: 11}}), []string{"Limit 5: want 0 while Adaptive is on", "Tolerance 11: want 0 to 10"}},
+		"adaptive that is off":  {surecall.WithConcurrency(limit.Concurrency{Adaptive: limit.Adaptive{Max: 9}}), []string{"Adaptive", "want On"}},
+		"queue of nobody":       {surecall.WithConcurrency(limit.Concurrency{Queue: limit.Queue{Target: 1}}), []string{"Queue", "want MaxWaiting"}},
+		"a method's limit":      {surecall.ForMethod("/a.B/C", surecall.WithConcurrency(limit.Concurrency{Limit: -1})), []string{`ForMethod("/a.B/C")`, "Limit -1: want 0 to"}},
+		"instance limit":        {surecall.WithInstanceConcurrency(limit.Concurrency{Limit: -3}), []string{"Limit -3: want 0 to"}},
+		"instance queue":        {surecall.WithInstanceConcurrency(limit.Concurrency{Queue: limit.Queue{MaxWaiting: 1}}), []string{"WithInstanceConcurrency: Queue", "want none"}},
+		"streams: no limit":     {surecall.WithStreamConcurrency(limit.Concurrency{}), []string{"WithStreamConcurrency: Limit 0: want more than 0, or WithoutStreamConcurrency()"}},
+		"streams: negative":     {surecall.WithStreamConcurrency(limit.Concurrency{Limit: -1}), []string{"Limit -1: want 0 to"}},
+		"streams: adaptive":     {surecall.WithStreamConcurrency(limit.Concurrency{Adaptive: limit.Adaptive{On: true}}), []string{"WithStreamConcurrency: Adaptive is on: want a fixed Limit"}},
+		"rate":                  {surecall.WithRateLimit(limit.Rate{}), []string{"PerSecond 0: want 0.001 to"}},
+		"rate's burst":          {surecall.WithRateLimit(limit.Rate{PerSecond: 1, Burst: -1, MaxWait: 1}), []string{"Burst -1: want 1 to", "MaxWait 1ns: want Wait with it"}},
+		"throttle":              {surecall.WithThrottle(limit.Throttle{K: 1, MaxRejected: 2}), []string{"K 1: want 1.1 to 100", "MaxRejected 2: want 0 to 1"}},
+		"method breaker":        {surecall.WithMethodBreaker(breaker.MethodPolicy{FailureRatio: 2, SlowRatio: 0.5}), []string{"FailureRatio 2: want 0 to 1", "SlowRatio 0.5: want SlowCall"}},
+		"replay buffer":         {surecall.WithReplayBuffer(0), []string{"WithReplayBuffer 0: want more than 0 bytes, or WithoutReplayBuffer()"}},
 		"pattern: empty":        {surecall.ForMethod(""), []string{`method pattern ""`}},
 		"pattern: no slash":     {surecall.ForMethod("a.B/C"), []string{`method pattern "a.B/C": want "/package.Service/Method"`}},
 		"pattern: no method":    {surecall.ForMethod("/a.B"), []string{`method pattern "/a.B"`}},
