@@ -93,7 +93,8 @@
 //
 // (Google, "Site Reliability Engineering", ch. 21), with what ended or was held back in
 // the last Window. A call is counted when it ends, not when it begins as in the book, so
-// that slow calls do not look like refused ones.
+// that slow calls do not look like refused ones. A service that accepts nothing gets a
+// tenth of the calls; one that is back gets all of them again after about 6 s.
 //
 // # Defaults
 //
@@ -109,8 +110,8 @@
 //	Rate.Burst          those of one second      Guava
 //	Rate.MaxWait        1 s, if Wait is set
 //	Throttle.K          2                        Google
-//	Throttle.Window     10 s                     go-zero (Google: 2 min)
-//	Throttle.MinRequests 20                      as the instance breaker's
+//	Throttle.Window     3 s                      Kratos (Google: 2 min)
+//	Throttle.MinRequests 20                      Kratos
 //	Throttle.MaxRejected 0.9                     failsafe-go
 //
 // # What it costs

@@ -158,12 +158,13 @@ type Throttle struct {
 	// 1.1. The nearer to 1, the more is held back. Default 2 (Google SRE book, ch. 21).
 	K float64
 
-	// Window is how far back is counted; it rolls in ten steps. Default 10s (go-zero;
-	// the book's two minutes would hold calls back that long after a recovery).
+	// Window is how far back is counted; it rolls in ten steps. What is let through
+	// grows K-fold per Window after a recovery. Default 3s (Kratos; the book has two
+	// minutes).
 	Window time.Duration
 
 	// MinRequests is how many calls the window must hold for anything to be held back.
-	// Default 20 (as the instance breaker's).
+	// Default 20 (Kratos).
 	MinRequests int
 
 	// MaxRejected is the largest share of calls held back, in 0…1: the rest finds the
@@ -174,7 +175,7 @@ type Throttle struct {
 // WithDefaults returns p with every zero field replaced by its default.
 func (p Throttle) WithDefaults() Throttle {
 	setDefault(&p.K, 2)
-	setDefault(&p.Window, 10*time.Second)
+	setDefault(&p.Window, 3*time.Second)
 	setDefault(&p.MinRequests, 20)
 	setDefault(&p.MaxRejected, 0.9)
 	return p

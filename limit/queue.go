@@ -43,7 +43,6 @@ func (q *queue) full() bool { return q.waits >= q.policy.MaxWaiting }
 func (q *queue) push(class int, now time.Time) (w, out *waiter) {
 	if q.full() {
 		out = q.last(now)
-		q.remove(out)
 	}
 	if q.waits == 0 {
 		q.since, q.served = now, 0
@@ -51,6 +50,9 @@ func (q *queue) push(class int, now time.Time) (w, out *waiter) {
 	w = &waiter{class: class, queued: true, answer: make(chan error, 1)}
 	q.lists[class].append(w)
 	q.waits++
+	if out != nil {
+		q.remove(out) // after the newcomer: a queue of one was not empty in between
+	}
 	return w, out
 }
 

@@ -140,8 +140,8 @@ func playPush(t *testing.T, q *queue, naive *naiveQueue, class int, left time.Du
 	if gone != out {
 		t.Fatalf("gave way: %+v, want %+v", gone, out)
 	}
+	naive.push(w, now)
 	if out != nil {
 		naive.remove(out)
 	}
-	naive.push(w, now)
 }

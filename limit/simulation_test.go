@@ -13,8 +13,6 @@ import (
 // site is a service with workers that serve in the order of arrival and queue without
 // bound, and clients in front of it, each with its limiter and no queue of its own. Time
 // is a number: nothing waits for real.
-var seed uint64 = 2
-
 type site struct {
 	workers  int
 	service  func(r *rand.Rand) time.Duration
@@ -56,7 +54,7 @@ func (e *events) Pop() any {
 }
 
 func newSite(clients, workers int, service func(*rand.Rand) time.Duration, p limit.Concurrency) *site {
-	s := &site{workers: workers, service: service, rnd: rand.New(rand.NewPCG(1, seed)), now: time.Unix(1e9, 0)}
+	s := &site{workers: workers, service: service, rnd: rand.New(rand.NewPCG(1, 2)), now: time.Unix(1e9, 0)}
 	for range clients {
 		s.limiters = append(s.limiters, limit.NewLimiter(p, nil, nil))
 	}
