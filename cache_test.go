@@ -195,6 +195,8 @@ func TestCacheDoesNotLeak(t *testing.T) {
 		{name: "an empty user, then nobody, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}}, first: as("")},
 		{name: "one value or two, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
 			first: append(as("a"), as("b")...), second: as("ab")},
+		{name: "two values, cut elsewhere, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
+			first: append(as("a"), as("bc")...), second: append(as("ab"), as("c")...)},
 		{name: "values of two keys", policy: surecall.CachePolicy{Vary: []string{"a", "b"}}, first: []string{"a", "x"}, second: []string{"b", "x"}},
 		{name: "another key, not named", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
 			first: append(as("ann"), "tenant", "1"), second: append(as("ann"), "tenant", "2"), warning: `metadata "tenant"`},
@@ -216,7 +218,7 @@ func TestCacheDoesNotLeak(t *testing.T) {
 				}), &log{}
 				test.policy.Fresh = time.Hour
 				client := cached(t, cluster, test.policy, events.option())
-				make := func(pairs []string, option grpc.CallOption) string {
+				call := func(pairs []string, option grpc.CallOption) string {
 					ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs(pairs...))
 					var options []grpc.CallOption
 					if option != nil {
@@ -228,8 +230,8 @@ func TestCacheDoesNotLeak(t *testing.T) {
 					}
 					return order.GetItem()
 				}
-				first := make(test.first, test.firstOption)
-				second := make(test.second, test.secondOption)
+				first := call(test.first, test.firstOption)
+				second := call(test.second, test.secondOption)
 				if shared := cluster.Instance(0).Calls() == 1; shared != test.shared {
 					t.Errorf("shared: %v (%q, %q): want %v", shared, first, second, test.shared)
 				}

@@ -78,7 +78,7 @@ func (s *secondCall) ask(ctx context.Context) error {
 
 // lead asks the instances for all who wait for f.
 func (s *secondCall) lead(ctx context.Context, w wish, f *flight) error {
-	defer s.cache.store.land(w, f) // also if a caller's interceptor panics
+	defer s.cache.store.land(w, f) // also if what the caller gave us panics: a predicate, a codec
 	a, err := s.instances(ctx)
 	if f.answer = a; err != nil && !ownEnd(err) {
 		f.err = err

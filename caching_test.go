@@ -129,6 +129,27 @@ func TestCacheWaitsOnItsOwnTerms(t *testing.T) {
 	})
 }
 
+// A call that ran out of its own time says nothing to those who have more.
+func TestCacheDeadlineIsNotShared(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := cached(t, cluster, freshHour)
+		for _, i := range cluster.Instances() {
+			i.Delay(time.Second)
+		}
+		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		first := ask(short, client)
+		second := ask(t.Context(), client)
+		if a := <-first; status.Code(a.err) != codes.DeadlineExceeded {
+			t.Errorf("first: %v", a.err)
+		}
+		if a := <-second; a.err != nil || a.took > 2*time.Second {
+			t.Errorf("second: %v after %v: want an answer", a.err, a.took)
+		}
+	})
+}
+
 // A caller without a deadline waits for another's call no longer than for one of its own.
 func TestCacheWaitIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {

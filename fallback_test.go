@@ -17,6 +17,7 @@ import (
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/surecalltest"
 )
 
@@ -255,6 +256,32 @@ func TestFallbackTypes(t *testing.T) {
 		warned := eventsOf[event.ConfigWarning](events)
 		if len(warned) != 1 || !strings.Contains(warned[0].What, placeMethod) || !strings.Contains(warned[0].What, "*orders.PlaceRequest") {
 			t.Errorf("warnings %+v: want one that names method and types", warned)
+		}
+	})
+}
+
+// Second best stands outside of all that rejects: what is fresh needs no token of a rate
+// limit, and a rejection is a failure like others. It takes nothing from what is told.
+func TestSecondBestIsOutermost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, events := surecalltest.NewCluster(t, 1), &log{}
+		var causes []error
+		client := cached(t, cluster, surecall.CachePolicy{Fresh: time.Hour}, events.option(),
+			surecall.WithRateLimit(limit.Rate{PerSecond: 0.001, Burst: 1}),
+			surecall.WithFallback(func(_ context.Context, r *orders.GetRequest, cause error) (*orders.Order, error) {
+				causes = append(causes, cause)
+				return &orders.Order{Id: r.GetId()}, nil
+			}))
+		get(t, client) // takes the only token
+		get(t, client)
+		if by := secondBests(events); !slices.Equal(by, []event.SecondBest{event.FreshCache}) || sum(reached(cluster)) != 1 {
+			t.Errorf("served by %q, %d calls: want the fresh answer without a token", by, sum(reached(cluster)))
+		}
+		if _, err := orders.NewOrdersClient(client).Get(t.Context(), &orders.GetRequest{Id: "2"}); err != nil || len(causes) != 1 || !errors.Is(causes[0], surecall.ErrRateLimited) {
+			t.Errorf("%v, causes %v: want a fallback for the rate limit's rejection", err, causes)
+		}
+		if rejected := eventsOf[event.CallRejected](events); len(rejected) != 0 {
+			t.Errorf("%d calls told of as rejected: want none, each was answered", len(rejected))
 		}
 	})
 }

@@ -130,7 +130,7 @@ func (s *secondCall) instances(ctx context.Context) (*answer, error) {
 	case s.keeps && isAnswer(status.Code(err)):
 		s.cache.store.drop(s.key)
 	case short.Err() == context.DeadlineExceeded && ctx.Err() == nil && status.Code(err) == codes.DeadlineExceeded:
-		err = deadlineError(err, fmt.Sprintf("at the caller's deadline, less a reserve of at most %v", s.reserve))
+		err = deadlineError(err, fmt.Sprintf("at its deadline, less a reserve of at most %v", s.reserve))
 	}
 	return nil, err
 }
