@@ -20,45 +20,40 @@ type site struct {
 	shedAt   int     // it refuses at once when so many are queued; 0: never; −1: always
 	limiters []*limit.Limiter
 
-	rnd    *rand.Rand
-	now    time.Time
-	events events
-	queue  []attempt
-	busy   int
+	rnd   *rand.Rand
+	now   time.Duration // since the beginning
+	next  time.Duration // when a call arrives
+	ends  ends
+	queue []attempt
+	busy  int
 
 	served int
 	late   time.Duration // the sum of the latencies of those served
 }
 
 type attempt struct {
-	client int
-	begun  time.Time
+	client     int
+	begun, end time.Duration
 }
 
-type happening struct {
-	at  time.Time
-	end attempt
-	is  bool // an end; else an arrival
-}
+// ends is a heap of the attempts that workers are at.
+type ends []attempt
 
-type events []happening
-
-func (e events) Len() int           { return len(e) }
-func (e events) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
-func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)        { *e = append(*e, x.(happening)) }
-func (e *events) Pop() any {
+func (e ends) Len() int           { return len(e) }
+func (e ends) Less(i, j int) bool { return e[i].end < e[j].end }
+func (e ends) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *ends) Push(x any)        { *e = append(*e, x.(attempt)) }
+func (e *ends) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
 	return last
 }
 
 func newSite(clients, workers int, service func(*rand.Rand) time.Duration, p limit.Concurrency) *site {
-	s := &site{workers: workers, service: service, rnd: rand.New(rand.NewPCG(1, 2)), now: time.Unix(1e9, 0)}
+	s := &site{workers: workers, service: service, rnd: rand.New(rand.NewPCG(1, 2))}
 	for range clients {
 		s.limiters = append(s.limiters, limit.NewLimiter(p, nil, nil))
 	}
-	s.events = events{{at: s.now}}
 	return s
 }
 
@@ -66,30 +61,31 @@ func newSite(clients, workers int, service func(*rand.Rand) time.Duration, p lim
 // their mean latency.
 func (s *site) run(d time.Duration) (goodput float64, latency time.Duration) {
 	s.served, s.late = 0, 0
-	for end := s.now.Add(d); s.events[0].at.Before(end); {
-		h := heap.Pop(&s.events).(happening)
-		s.now = h.at
-		if h.is {
-			s.end(h.end)
-		} else {
-			s.arrive()
+	for until := s.now + d; s.next < until; {
+		if len(s.ends) > 0 && s.ends[0].end < s.next {
+			a := heap.Pop(&s.ends).(attempt)
+			s.now = a.end
+			s.end(a)
+			continue
 		}
+		s.now = s.next
+		s.next += time.Duration(s.rnd.ExpFloat64() / s.load * 1e9)
+		s.arrive()
 	}
 	return float64(s.served) / d.Seconds(), s.late / time.Duration(max(1, s.served))
 }
 
 func (s *site) arrive() {
-	heap.Push(&s.events, happening{at: s.now.Add(time.Duration(s.rnd.ExpFloat64() / s.load * 1e9))})
 	client := s.rnd.IntN(len(s.limiters))
 	l := s.limiters[client]
-	if !l.TryAcquire() && l.Acquire(context.Background(), limit.Ask{}, s.now) != nil {
+	if !l.TryAcquire() && l.Acquire(context.Background(), limit.Ask{}, s.clock()) != nil {
 		return
 	}
-	switch a := (attempt{client, s.now}); {
+	switch a := (attempt{client: client, begun: s.now}); {
 	case s.busy < s.workers:
 		s.serve(a)
 	case s.shedAt != 0 && len(s.queue) >= s.shedAt:
-		l.Sample(limit.Sample{Elapsed: time.Millisecond, Outcome: limit.Overload}, s.now)
+		l.Sample(limit.Sample{Elapsed: time.Millisecond, Outcome: limit.Overload}, s.clock())
 		l.Release()
 	default:
 		s.queue = append(s.queue, a)
@@ -98,16 +94,17 @@ func (s *site) arrive() {
 
 func (s *site) serve(a attempt) {
 	s.busy++
-	heap.Push(&s.events, happening{at: s.now.Add(s.service(s.rnd)), end: a, is: true})
+	a.end = s.now + s.service(s.rnd)
+	heap.Push(&s.ends, a)
 }
 
 func (s *site) end(a attempt) {
-	s.busy--
 	s.served++
-	elapsed := s.now.Sub(a.begun)
+	s.busy--
+	elapsed := s.now - a.begun
 	s.late += elapsed
 	l := s.limiters[a.client]
-	l.Sample(limit.Sample{Elapsed: elapsed, Outcome: limit.Success}, s.now)
+	l.Sample(limit.Sample{Elapsed: elapsed, Outcome: limit.Success}, s.clock())
 	l.Release()
 	for s.busy < s.workers && len(s.queue) > 0 {
 		next := s.queue[0]
@@ -115,6 +112,9 @@ func (s *site) end(a attempt) {
 		s.serve(next)
 	}
 }
+
+// clock begins at a fixed time, so that every run is the same.
+func (s *site) clock() time.Time { return time.Unix(1e9, int64(s.now)) }
 
 func (s *site) limit() (sum int) {
 	for _, l := range s.limiters {
