@@ -35,7 +35,7 @@ type Result[Reply any] struct {
 // An instance that is ejected, suspect, not serving, draining or failed is not called. It
 // has a result that says so, because it may be back a moment later without having heard:
 // [Pin] reaches it by hand, if it has a connection. One that is being connected is waited
-// for, and with grpc.WaitForReady(true) a failed one too. One that leaves meanwhile is
+// for until the call deadline, and with grpc.WaitForReady(true) a failed one too. One that leaves meanwhile is
 // reported as not reached; one that joins is not called. Those on standby, of a lower
 // priority, are left out.
 //

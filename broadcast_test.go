@@ -85,7 +85,6 @@ func TestBroadcast(t *testing.T) {
 func TestBroadcastConnects(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 5)
-		cluster.Instance(4).Kill()
 		slow := func(ctx context.Context, address string) (net.Conn, error) {
 			if address == cluster.Instance(3).Address() {
 				late := time.NewTimer(time.Second)
@@ -100,7 +99,7 @@ func TestBroadcastConnects(t *testing.T) {
 		}
 		client := cluster.Client(surecall.WithContextDialer(slow))
 		results, err := broadcast(t.Context(), client)
-		wantResults(t, results, err, []string{"orders-1", "orders-2", "orders-3", "orders-4", "orders-5"}, map[string]codes.Code{"orders-5": codes.Unavailable})
+		wantResults(t, results, err, []string{"orders-1", "orders-2", "orders-3", "orders-4", "orders-5"}, nil)
 	})
 }
 
@@ -134,10 +133,18 @@ func TestBroadcastTellsWhomItLeftOut(t *testing.T) {
 // Those that stand by for others serve nobody, and are not asked.
 func TestBroadcastLeavesOutStandby(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		cluster := surecalltest.NewCluster(t, 3)
-		client, _ := nearAndFar(t, cluster, 2)
+		cluster := surecalltest.NewCluster(t, 4)
+		all := cluster.Instances()
+		client, _ := overTwo(t, listed(all[1:]), listed(all[:1]), cluster.Options())
 		results, err := broadcast(t.Context(), client)
-		wantResults(t, results, err, []string{"orders-1", "orders-2"}, nil)
+		wantResults(t, results, err, []string{"orders-2", "orders-3", "orders-4"}, nil)
+
+		all[1].Kill()
+		all[2].Kill()
+		advance(time.Second) // the one of the far datacenter is connected, and comes first by ID
+		results, err = broadcast(t.Context(), client)
+		wantResults(t, results, err, []string{"orders-1", "orders-2", "orders-3", "orders-4"},
+			map[string]codes.Code{"orders-2": codes.Unavailable, "orders-3": codes.Unavailable})
 	})
 }
 
@@ -186,6 +193,11 @@ func TestBroadcastToNobody(t *testing.T) {
 		}
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("took %v", took)
+		}
+		began = time.Now()
+		results, err = broadcast(t.Context(), client, grpc.WaitForReady(true))
+		if took := time.Since(began); results != nil || !errors.Is(err, surecall.ErrNoInstance) || took != surecall.DefaultCallDeadline {
+			t.Errorf("%v, %v after %v; want ErrNoInstance after the call deadline", results, err, took)
 		}
 		time.AfterFunc(2*time.Second, cluster.Instance(0).Start)
 		time.AfterFunc(3*time.Second, cluster.Instance(1).Start)

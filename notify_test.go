@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/event"
@@ -233,6 +234,63 @@ func TestNotifyEndsWithTheClient(t *testing.T) {
 	})
 }
 
+// Close waits for those that were being sent, also if what is around the call takes its
+// time to end.
+func TestNotifyCloseWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		tidies := grpc.WithUnaryInterceptor(func(
+			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			err := invoker(ctx, method, req, reply, cc, opts...)
+			advance(time.Second)
+			return err
+		})
+		client := ready(t, cluster, surecall.WithDialOptions(tidies))
+		release := holdAll(cluster)
+		defer release()
+		if err := place(t.Context(), client, "tea"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := client.Close(); err != nil || time.Since(began) != time.Second {
+			t.Errorf("%v after %v, want nil after 1s", err, time.Since(began))
+		}
+		wantCounts(t, client, surecall.NotificationCounts{Failed: 1})
+	})
+}
+
+// closing is a request that closes the client while it is copied.
+type closing struct {
+	*orders.PlaceRequest
+	looks int
+	close func()
+}
+
+func (c *closing) ProtoReflect() protoreflect.Message {
+	if c.looks++; c.looks == 2 { // the first one is for its size
+		c.close()
+	}
+	return c.PlaceRequest.ProtoReflect()
+}
+
+// A client that is closed between the two steps of accepting drops, and sends nothing.
+func TestNotifyMeetsClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 1))
+		method := func(context.Context, *closing, ...grpc.CallOption) (*orders.Order, error) {
+			t.Error("it was sent")
+			return nil, nil
+		}
+		request := &closing{PlaceRequest: &orders.PlaceRequest{Item: "tea"}, close: func() { _ = client.Close() }}
+		if err := surecall.Notify(t.Context(), client, method, request); status.Code(err) != codes.Canceled {
+			t.Errorf("%v, want CANCELED", err)
+		}
+		wantCounts(t, client, surecall.NotificationCounts{Dropped: 1})
+	})
+}
+
 // 64 callers, and a client that is closed meanwhile: each notification is counted once,
 // and what counts as sent has arrived.
 func TestNotifyInParallel(t *testing.T) {
@@ -289,7 +347,7 @@ func TestNotifyIdles(t *testing.T) {
 		}
 		flush(t, client)
 		synctest.Wait()
-		if after := runtime.NumGoroutine(); after > before {
+		if after := runtime.NumGoroutine(); after >= before+surecall.DefaultNotifyInFlight {
 			t.Errorf("%d goroutines, %d before", after, before)
 		}
 	})
@@ -317,25 +375,39 @@ func TestFlushEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// A running client takes other bounds.
+// A running client takes other bounds; the callers' own slice of options is theirs.
 func TestNotifyUpdate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 2)
-		client := ready(t, cluster)
-		release := holdAll(cluster)
-		for range 5 {
-			if err := place(t.Context(), client, "tea"); err != nil {
+		client := ready(t, cluster, surecall.WithNotifications(surecall.NotifyPolicy{MaxInFlight: 2}))
+		for _, i := range cluster.Instances() {
+			i.Delay(time.Second)
+		}
+		finished := 0 // one at a time
+		opts := []grpc.CallOption{grpc.OnFinish(func(error) { finished++ })}
+		for n := range 5 {
+			var of []grpc.CallOption
+			if n > 1 {
+				of = opts
+			}
+			err := surecall.Notify(t.Context(), client, orders.NewOrdersClient(client).Place, &orders.PlaceRequest{}, of...)
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
+		synctest.Wait() // two are in flight
+		opts[0] = grpc.OnFinish(func(error) { t.Error("an option of after the notification") })
 		if err := client.Update(surecall.WithNotifications(surecall.NotifyPolicy{MaxPending: 5, MaxInFlight: 1})); err != nil {
 			t.Fatal(err)
 		}
 		if err := place(t.Context(), client, "tea"); !errors.Is(err, surecall.ErrNotifyFull) {
 			t.Errorf("one more: %v, want ErrNotifyFull", err)
 		}
-		release()
+		began := time.Now()
 		flush(t, client)
+		if took := time.Since(began); took != 4*time.Second || finished != 3 {
+			t.Errorf("%d finished in %v, want two at once and 3 one after the other", finished, took)
+		}
 		wantCounts(t, client, surecall.NotificationCounts{Sent: 5, Dropped: 1})
 	})
 }
