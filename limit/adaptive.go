@@ -38,6 +38,8 @@ const (
 	minWindow = 100 * time.Millisecond
 	// calmWeight is the weight of a window without load in the latency without load.
 	calmWeight = 0.1
+	// fewest is how many samples a median needs at least.
+	fewest = 10
 	// mostDropped is the share of overloads up to which the limit may grow: refusals
 	// come so much faster than answers that a limit little too high has many.
 	mostDropped = 0.1
@@ -177,4 +179,4 @@ func (a *adaptive) beginWindow(t int64, roundTrip time.Duration) {
 
 // enough is how many ends a window must hold: those of four round trips, within bounds
 // between which a median is worth something and does not come too late.
-func enough(limit float64) int64 { return int64(max(10, min(4*limit, 50))) }
+func enough(limit float64) int64 { return int64(max(fewest, min(4*limit, 50))) }

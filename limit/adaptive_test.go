@@ -108,14 +108,22 @@ func TestAdaptiveFollowsTheService(t *testing.T) {
 	}
 }
 
-// TestAdaptiveAtASlowService: its round trip is longer than a dip.
+// TestAdaptiveAtASlowService: its round trip is longer than a dip, and ends are few.
 func TestAdaptiveAtASlowService(t *testing.T) {
-	s := newSite(2, workers, exponential(time.Second), adaptive)
-	s.load = 300
-	s.run(time.Minute)
-	goodput, latency := s.run(5 * time.Minute)
-	if goodput < 80 || latency > 3*time.Second {
-		t.Errorf("goodput %.1f of 100 per second, latency %v, limit %d: want 80, at most 3s", goodput, latency, s.limit())
+	for name, service := range services {
+		for _, mean := range []time.Duration{time.Second, 3 * time.Second} {
+			for _, clients := range []int{1, 2, 3} {
+				s := newSite(clients, workers, service(mean), adaptive)
+				capacity := workers / mean.Seconds()
+				s.load = 3 * capacity
+				s.run(2 * time.Minute)
+				goodput, latency := s.run(10 * time.Minute)
+				if share := goodput / capacity; share < 0.85 || latency > 2*mean {
+					t.Errorf("%s, %v, %d clients: goodput %.3f, latency %v, limit %d: want at least 0.85, at most %v",
+						name, mean, clients, share, latency, s.limit(), 2*mean)
+				}
+			}
+		}
 	}
 }
 

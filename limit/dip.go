@@ -87,6 +87,8 @@ func (a *adaptive) beginDip(t int64, most time.Duration) {
 	a.dip = dip{draining, t, most}
 	a.obeyed.Store(a.dipLimit())
 	a.since.Store(math.MaxInt64)
+	a.dropped.Store(0)
+	a.samples.reset()
 	a.due.Store(t)
 }
 
@@ -101,18 +103,21 @@ func (a *adaptive) goOnDipping(inFlight int, t int64) {
 		a.since.Store(max(a.since.Load(), a.dip.began+length/2)) // other clients drain as well
 		a.due.Store(max(a.ends, a.dip.began+length))
 		return
-	case a.dip.phase == measuring && n+dropped >= enough(float64(a.dipLimit())):
-		if n > dropped {
-			a.base = min(a.samples.median(), a.dip.most)
-		}
-	case t-a.dip.began < max(int64(a.policy.Interval)/4, 8*int64(a.base)):
+	case n+dropped < enough(float64(a.dipLimit())) && t-a.dip.began < a.patience():
 		return
+	case a.dip.phase == measuring && n > dropped && n >= fewest:
+		a.base = min(a.samples.median(), a.dip.most)
 	}
 	a.dip.phase = noDip
 	a.obeyed.Store(int64(a.limit))
 	a.held.Store(false) // it was the dip that held them back
 	a.measure.limit, a.measure.worst, a.measure.held = a.limit, 0, false
 	a.beginWindow(t, a.base)
+}
+
+// patience is how long a dip may take. It requires a.mu.
+func (a *adaptive) patience() int64 {
+	return max(int64(a.policy.Interval)/4, 8*int64(max(a.base, a.median)))
 }
 
 // dipLimit requires a.mu.

@@ -201,6 +201,23 @@ func TestContextEndsAWait(t *testing.T) {
 	})
 }
 
+// TestContextEndsAsASlotComes: whichever wins, the slot is not lost.
+func TestContextEndsAsASlotComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 200 {
+			l := one(t, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			end := come(ctx, l, limit.Ask{})
+			cancel()
+			l.Release()
+			synctest.Wait()
+			if err := <-end; (err == nil) != (l.InFlight() == 1) {
+				t.Fatalf("%v, and %d in flight", err, l.InFlight())
+			}
+		}
+	})
+}
+
 // TestALimitThatRisesLetsWaitersIn: not only the next who comes.
 func TestALimitThatRisesLetsWaitersIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
