@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/balancer"
 
 	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/limit"
 )
 
 // pickOf returns a pick and its end, in a fleet of n of which a part is ejected.
@@ -171,4 +172,50 @@ func TestUpdatesOfThousands(t *testing.T) {
 		t.Errorf("%d connected, with %d dials, want %d", connectedIn(r), r.cc.dials, want)
 	}
 	r.lb.Close()
+}
+
+// BenchmarkRoutes: Pick and Done, among 10, of a pinned call, a sticky one, and any call
+// with a limit, with everybody yielding, and when all are full.
+func BenchmarkRoutes(b *testing.B) {
+	for _, test := range []struct {
+		name  string
+		most  int // 0: no limit
+		route *Route
+		share float64
+	}{
+		{"any", 0, nil, 1},
+		{"limit", 1000, nil, 1},
+		{"all yield", 0, nil, 0.5},
+		{"pinned", 0, &Route{Instance: "i7"}, 1},
+		{"sticky", 0, &Route{Key: "customer 4711"}, 1},
+		{"full", 5, nil, 1},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			var c Config
+			if test.most > 0 {
+				c.Concurrency = &limit.Concurrency{Limit: test.most}
+			}
+			r := newRig(c)
+			r.set(instances(10, nil))
+			for _, i := range *r.fleet.members.Load() {
+				if test.share < 1 {
+					i.yield.Store(&yield{share: test.share, at: int64(time.Hour)})
+				}
+				if test.name == "full" {
+					r.fill(i)
+				}
+			}
+			picker := r.picker()
+			a := &Attempt{Context: context.Background(), Fleet: r.fleet, Route: test.route}
+			info := balancer.PickInfo{Ctx: a}
+			b.ReportAllocs()
+			for b.Loop() {
+				a.Begun = r.fleet.now()
+				if result, err := picker.Pick(info); err == nil {
+					result.Done(balancer.DoneInfo{BytesSent: true})
+				}
+				a.instance, a.replaced = nil, nil
+			}
+		})
+	}
 }
