@@ -26,6 +26,20 @@ type cache struct {
 	store  *store
 }
 
+// newCache returns the cache of the method of that name, which r has a policy for; nil: it
+// is not to be cached. old is the method as it was.
+func newCache(name string, r *methodSettings, old *method) *cache {
+	s, before := &r.second, &old.settings.second
+	if old.second != nil && s.cache == before.cache && s.named == before.named && r.idempotent == old.settings.idempotent {
+		return old.second.cache // for one call it would cost more than what is cached
+	}
+	if !cacheable(name, s.named, r.idempotent) {
+		return nil
+	}
+	p := s.cache.withDefaults()
+	return &cache{policy: p, store: old.stats.second.stores.of(&p)}
+}
+
 // cacheable reports whether answers of the method may be kept. named: an option says so of
 // just this method. idempotent is what options say of that; nil: nothing.
 func cacheable(name string, named bool, idempotent *bool) bool {

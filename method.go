@@ -253,7 +253,7 @@ func (t *methods) newMethod(name string, r methodSettings, old *method) *method 
 		t := r.attempt.withDefaults()
 		m.attempt = &t
 	}
-	m.second = newSecondBest(name, &r, &m.stats.second)
+	m.second = newSecondBest(name, &r, old)
 	m.idempotent = r.isIdempotent(name)
 	return m
 }

@@ -43,16 +43,15 @@ type secondStats struct {
 }
 
 // newSecondBest returns what r says of the method of that name; nil: it has no second
-// best.
-func newSecondBest(name string, r *methodSettings, stats *secondStats) *secondBest {
+// best. old is the method as it was.
+func newSecondBest(name string, r *methodSettings, old *method) *secondBest {
 	s := &r.second
-	b := &secondBest{alternate: s.alternate, fallback: s.fallback, when: s.when, reserve: s.reserve}
-	if s.cache != nil && cacheable(name, s.named, r.idempotent) {
-		p := s.cache.withDefaults()
-		b.cache = &cache{policy: p, store: stats.stores.of(&p)}
-	}
-	if b.cache == nil && b.alternate == nil && b.fallback == nil {
+	if s.cache == nil && s.alternate == nil && s.fallback == nil {
 		return nil
+	}
+	b := &secondBest{alternate: s.alternate, fallback: s.fallback, when: s.when, reserve: s.reserve}
+	if s.cache != nil {
+		b.cache = newCache(name, r, old)
 	}
 	if b.when == nil {
 		b.when = unanswered
