@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/event"
@@ -23,14 +25,16 @@ import (
 //	   │
 //	   └──────▶ begun ──▶ over (done is closed)
 type hedge struct {
-	second unaryAttempt
-	beside *unaryAttempt // the first
-	delay  time.Duration
-	rpc    rpc
-	stage  atomic.Int32
-	alone  atomic.Bool // the first has ended
-	done   chan struct{}
-	err    error
+	second  unaryAttempt
+	beside  *unaryAttempt // the first
+	delay   time.Duration
+	replies protoreflect.MessageType
+	rpc     rpc
+	start   sync.Mutex   // held while it is decided whether it is sent
+	stage   atomic.Int32 // leaves waiting under start
+	alone   atomic.Bool  // the first has ended
+	done    chan struct{}
+	err     error
 
 	header, trailer metadata.MD
 	peer            peer.Peer
@@ -50,7 +54,12 @@ func (u *unaryCall) newHedge(a *unaryAttempt) *hedge {
 	if p == nil || !u.method.idempotent || u.method.retry.MaxAttempts == 1 || u.route != nil {
 		return nil
 	}
-	h := &hedge{beside: a, delay: p.Delay}
+	reply, ok := u.rpc.reply.(proto.Message)
+	if !ok {
+		return nil
+	}
+	// The type is looked up now: once the attempt is under way, gRPC writes to the reply.
+	h := &hedge{beside: a, delay: p.Delay, replies: reply.ProtoReflect().Type()}
 	if h.delay == 0 {
 		if stats.latency.Samples() < learnedFrom {
 			return nil
@@ -75,38 +84,14 @@ func (a *unaryAttempt) accompanied() bool { return a.isHedge() && !a.hedge.alone
 
 // send makes the attempt if all allows it, and returns when that has ended.
 func (h *hedge) send() (again time.Duration) {
-	a, now := h.beside, time.Now()
-	u := a.call
-	if h.stage.Load() != waiting {
-		return 0
+	now := time.Now()
+	if again, begun := h.begin(now); !begun {
+		return again
 	}
-	i := a.attempt.InFlight()
-	if i == nil {
-		return h.delay // it has not been picked yet, or is about to end
-	}
-	if since := time.Duration(u.core.fleet.At(now) - a.attempt.Picked()); since < h.delay {
-		return h.delay - since
-	}
-	if !a.mayFollow(now) || !u.core.fleet.Elsewhere(i) || !h.outfit() || !u.tryAcquire() {
-		return 0
-	}
-	if !u.state.budget.Withdraw(now) {
-		u.release(len(u.method.concurrency))
-		return 0
-	}
-	s := &h.second
-	s.attempt.Prior = balancer.TriedOn(i)
-	u.begin(s, now)
-	s.attempt.Context, s.cancel = context.WithCancel(s.attempt.Context)
-	h.done = make(chan struct{})
-	if !h.stage.CompareAndSwap(waiting, begun) {
-		s.cancel()
-		u.release(len(u.method.concurrency))
-		return 0 // answered meanwhile; a token is lost, which errs on the safe side
-	}
+	a, s, u := h.beside, &h.second, h.beside.call
 	if events := u.state.settings.events; events != nil {
 		events(event.AttemptHedged{
-			Service: u.core.service, Method: u.method.name, Instance: i.ID(), Attempt: s.number, After: now.Sub(u.began),
+			Service: u.core.service, Method: u.method.name, Instance: a.attempt.Instance().ID(), Attempt: s.number, After: now.Sub(u.began),
 		})
 	}
 	h.err = s.try(&h.rpc, now)
@@ -119,20 +104,61 @@ func (h *hedge) send() (again time.Duration) {
 	return 0
 }
 
+// begin begins the attempt, or returns how long from now to ask again; 0: never. Who
+// joins waits for its decision: what belongs to the caller, or to the call's next attempt,
+// is not looked at later.
+func (h *hedge) begin(now time.Time) (again time.Duration, ok bool) {
+	h.start.Lock()
+	defer h.start.Unlock()
+	a := h.beside
+	u := a.call
+	if o := a.overdue.Load(); h.stage.Load() != waiting || o != inTime && o != late {
+		return 0, false
+	}
+	i := a.attempt.InFlight()
+	if i == nil {
+		return h.delay, false // it has not been picked yet, or is about to end
+	}
+	if since := time.Duration(u.core.fleet.At(now) - a.attempt.Picked()); since < h.delay {
+		return h.delay - since, false
+	}
+	if !a.mayFollow(now) {
+		return 0, false
+	}
+	s := &h.second
+	s.attempt.Prior = balancer.TriedOn(i)
+	u.begin(s, now)
+	if !u.core.fleet.Another(&s.attempt) || !u.tryAcquire() {
+		return 0, false
+	}
+	if !u.state.budget.Withdraw(now) {
+		u.release(len(u.method.concurrency))
+		return 0, false
+	}
+	h.outfit()
+	s.attempt.Context, s.cancel = context.WithCancel(s.attempt.Context)
+	h.done = make(chan struct{})
+	h.stage.Store(begun)
+	return 0, true
+}
+
+// off reports whether it was not sent, and no more will be.
+func (h *hedge) off() bool {
+	h.start.Lock()
+	defer h.start.Unlock()
+	return h.stage.CompareAndSwap(waiting, off)
+}
+
 // answers reports whether the end of a is the call's: a reply, or an error that another
 // attempt would not mend.
 func (u *unaryCall) answers(a *unaryAttempt, err error) bool {
 	return err == nil || !a.cutShort && !isRejection(err) && !retryable(&u.method.retry, status.Code(err), a.attempt.Executed())
 }
 
-// outfit gives the hedge a reply and options of its own. It reports whether it can.
-func (h *hedge) outfit() bool {
+// outfit gives the hedge a reply and options of its own.
+func (h *hedge) outfit() {
 	h.rpc = h.beside.call.rpc
-	reply, ok := h.rpc.reply.(proto.Message)
-	if !ok {
-		return false
-	}
-	h.rpc.reply = reply.ProtoReflect().New().Interface()
+	h.rpc.reply = h.replies.New().Interface()
 	h.rpc.opts = make([]grpc.CallOption, 0, len(h.beside.call.rpc.opts))
 	for _, o := range h.beside.call.rpc.opts {
 		switch o.(type) {
@@ -145,7 +171,6 @@ func (h *hedge) outfit() bool {
 		}
 		h.rpc.opts = append(h.rpc.opts, o)
 	}
-	return true
 }
 
 // join returns the attempt that counts once both have ended: the first, which ended with
@@ -153,7 +178,7 @@ func (h *hedge) outfit() bool {
 func (h *hedge) join(err error) (*unaryAttempt, error) {
 	a, s := h.beside, &h.second
 	u := a.call
-	if h.stage.CompareAndSwap(waiting, off) {
+	if h.off() {
 		u.traced(&a.attempt, a.note, err)
 		return a, err
 	}
