@@ -140,19 +140,19 @@ func (g *onceGuard) execute(ctx context.Context, claim *ledger.Claim, req any, m
 // for. It ends at the deadline and when the server cuts calls off, and not when the
 // caller goes, who may be back by another connection already.
 func (l *Life) apartFromCaller(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	unhook := context.AfterFunc(l.cutting, cancel)
-	stop := func() {
+	apart := context.WithoutCancel(ctx)
+	own, cancel := context.WithCancel(apart)
+	if deadline, ok := ctx.Deadline(); ok {
+		own, cancel = context.WithDeadline(apart, deadline)
+	}
+	// To cut a call off ends its caller's context too. Only then is it asked which of the
+	// two it was: calls share no lock as long as none is left alone.
+	unhook := context.AfterFunc(ctx, func() {
+		forget := context.AfterFunc(l.cutting, cancel)
+		context.AfterFunc(own, func() { forget() })
+	})
+	return own, func() {
 		unhook()
 		cancel()
-	}
-	if !ok {
-		return ctx, stop
-	}
-	ctx, end := context.WithDeadline(ctx, deadline)
-	return ctx, func() {
-		end()
-		stop()
 	}
 }

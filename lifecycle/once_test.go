@@ -25,7 +25,8 @@ import (
 // breakable is a store in memory that can be told to fail.
 type breakable struct {
 	*once.Memory
-	fail   atomic.Pointer[error]
+	fail   atomic.Pointer[error] // of Put
+	deaf   atomic.Pointer[error] // of Wait
 	writes atomic.Int64
 }
 
@@ -62,6 +63,13 @@ func (r *rig) place(ctx context.Context, id string, opts ...grpc.CallOption) (*o
 		ctx = metadata.AppendToOutgoingContext(ctx, wire.CallID, id)
 	}
 	return r.client.Place(ctx, &orders.PlaceRequest{Item: "pen"}, opts...)
+}
+
+func (b *breakable) Wait(ctx context.Context, key string, version uint64) (once.Record, error) {
+	if err := b.deaf.Load(); err != nil {
+		return once.Record{}, *err
+	}
+	return b.Memory.Wait(ctx, key, version)
 }
 
 // A repeat gets what the call got, and is not executed; a call without an ID, or with
@@ -294,6 +302,30 @@ func TestStoreFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A call that is known to have been begun is not executed while the store fails, not even
+// where calls are executed anyway.
+func TestStoreFailsHalfWay(t *testing.T) {
+	store := newStore(t)
+	inBubble(t, guard(&once.Policy{Store: store, ExecuteAnyway: true}), func(t *testing.T, r *rig) {
+		r.orders.place = func(context.Context) error { time.Sleep(time.Second); return nil }
+		r.start()
+		done := make(chan error)
+		go func() {
+			_, err := r.place(t.Context(), "1")
+			done <- err
+		}()
+		synctest.Wait()
+		down := errors.New("down")
+		store.deaf.Store(&down)
+		if _, err := r.place(t.Context(), "1"); status.Code(err) != codes.Unavailable {
+			t.Errorf("a repeat: %v", err)
+		}
+		if err := <-done; err != nil || r.orders.placed.Load() != 1 {
+			t.Errorf("%v, executed %d times", err, r.orders.placed.Load())
+		}
+	})
 }
 
 // IDs that are none, or too long to be one.
