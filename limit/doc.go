@@ -2,12 +2,12 @@
 // how many are in flight ([Limiter]), by how many begin per second ([RateLimiter]), and
 // by how many the service refuses ([Throttler]). It knows nothing of gRPC.
 //
-//	what goes wrong                          what stops it
-//	a slow service fills the caller          Concurrency.Limit: at most so many in flight
-//	a service has less capacity than asked   Concurrency.Adaptive: as many as it can work on
-//	a burst longer than the service's queue  Concurrency.Queue: some wait, in a sensible order
-//	a quota, or a service that must be spared Rate
-//	a service that refuses most calls        Throttle: most are not even sent
+//	what goes wrong                         what stops it
+//	a slow service fills its caller         Concurrency.Limit: at most so many in flight
+//	a service has too little capacity       Concurrency.Adaptive: as many as it can work on
+//	a burst that would be over soon         Concurrency.Queue: some wait, in a sensible order
+//	a quota, a service to be spared         Rate: at most so many begin per second
+//	a service refuses most calls            Throttle: most are not even sent
 //
 // # Priorities
 //
@@ -56,18 +56,20 @@
 // All depends on base. A long-term average of latencies, as in Netflix's Gradient2, takes
 // in the overload it should show, and the limit drifts to its maximum. Here base is
 // measured: while the limit holds calls back, once in each Interval it dips to one half
-// for a twentieth of the Interval, and the attempts begun in the second half of the dip
-// give the new base (as BBR's ProbeRTT does; Envoy goes down to 3). A limit that is α
-// times too high dips to α/2, so base is at most max(1, α/2) times too long, and the next
-// limit at most (1 + Tolerance)·α/2 + √: it shrinks by 5/8 each Interval, whatever the
-// load. Dips begin at multiples of the Interval since 1970. So the clients of a service
-// dip together, as far as their clocks agree, and what holds for one limit holds for
-// their sum. While the limit holds nobody back and at most half of it is in flight, base
-// follows the median without dips.
+// for a twentieth of the Interval or at least two round trips, and what ends in the later
+// part of the dip gives the new base (as BBR's ProbeRTT does; Envoy goes down to 3). A
+// limit that is α times too high dips to α/2, so that base is at most max(1, α/2) times
+// too long, and the next limit (1 + Tolerance)·α/2 times too high, and √limit: it shrinks
+// to 5/8 each Interval, whatever the load. Dips begin at multiples of the Interval since
+// 1970. So the clients of a service dip together, as far as their clocks agree, and what
+// holds for one limit holds for their sum. While the limit holds nobody back and at most half of it is in flight, base
+// follows the median without dips. At a service with a base above a sixteenth of the
+// Interval, dips come at each second, fourth… Interval.
 //
 // If the limit lost half since the last dip and the median did not fall nearly as
 // much, the service has become slower for another reason: then one more dip is made, at
-// the next tenth of the Interval, so that the limit comes back within seconds.
+// the next tenth of the Interval, which at most doubles base, so that the limit comes
+// back within seconds.
 //
 // What it costs: a dip sheds calls if more than half of the limit is in flight. What it
 // cannot do: tell a method that takes 1 ms from one that takes 1 s. Where methods differ
@@ -75,15 +77,15 @@
 // attempts in flight keep that many.
 //
 // Actual behaviour, in the simulation of this package's tests: 100 workers, 50 ms, for
-// minutes on end, service time constant or exponential.
+// minutes on end, each 10 s of them; service time constant, exponential or heavy-tailed.
 //
-//	load                      limit     goodput     mean latency
-//	half of the capacity      –         all calls   50 ms
-//	3 × the capacity          110…180   97…99 %     65…80 ms
-//	3 ×, by ten clients       170…600   98…100 %    80…220 ms
-//	3 ×, without a limit      –         nothing within any deadline
-//	service takes twice as long: ≥ 90 % of its new capacity after 4 s, one client
-//	9 of 10 workers go: latency below 2 × base after 5 s; they return: ≥ 90 % after 2 s
+//	load                      limit     goodput      mean latency
+//	half of the capacity      130…175   all calls    50 ms
+//	just the capacity         110…400   94…100 %     54…76 ms
+//	3 × the capacity          115…160   97…100 %     54…72 ms
+//	3 ×, by three clients     120…250   98…100 %     62…91 ms, the limits' sum
+//	3 ×, by ten clients       170…770   99…100 %     81…222 ms, the limits' sum
+//	3 ×, without a limit      –         –            grows by 2 s in 3 s
 //
 // # The throttle
 //
