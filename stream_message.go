@@ -298,10 +298,10 @@ func decode(data []byte, m any) error {
 // taken back.
 func (s *clientStream) Header() (metadata.MD, error) {
 	for {
-		t := s.now(false)
+		t := s.now()
 		header, err := t.Header()
 		switch {
-		case header != nil && s.now(true) == t:
+		case header != nil && s.show(t):
 			return header, err
 		case header == nil && (err != nil || !s.ends(t)):
 			return header, err
@@ -310,13 +310,19 @@ func (s *clientStream) Header() (metadata.MD, error) {
 }
 
 // Trailer is that of the attempt that counts.
-func (s *clientStream) Trailer() metadata.MD { return s.now(false).Trailer() }
+func (s *clientStream) Trailer() metadata.MD { return s.now().Trailer() }
 
 // Context is that of the attempt that counts. It commits the stream.
-func (s *clientStream) Context() context.Context { return s.now(true).Context() }
+func (s *clientStream) Context() context.Context {
+	t := s.now()
+	for !s.show(t) {
+		t = s.now()
+	}
+	return t.Context()
+}
 
-// now returns the attempt that counts, once it is known.
-func (s *clientStream) now(commit bool) *streamAttempt {
+// now returns the attempt that counts, once that is known.
+func (s *clientStream) now() *streamAttempt {
 	if s.settled.Load() {
 		return s.current
 	}
@@ -325,11 +331,23 @@ func (s *clientStream) now(commit bool) *streamAttempt {
 	for s.following {
 		s.changed.Wait()
 	}
-	if commit {
-		s.commit()
-		s.changed.Broadcast()
-	}
 	return s.current
+}
+
+// show commits the stream to t, of which the caller is about to see something. It reports
+// whether t counts: another may have followed it.
+func (s *clientStream) show(t *streamAttempt) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.following {
+		s.changed.Wait()
+	}
+	if s.current != t {
+		return false
+	}
+	s.commit()
+	s.changed.Broadcast()
+	return true
 }
 
 // commit has no attempt follow the present one. What was kept is let go. The caller holds
