@@ -24,7 +24,8 @@ type picker struct {
 }
 
 // Pick chooses an instance for the attempt in the context. It takes no lock, unless it
-// hands out a trial, or an instance is at its limit.
+// hands out a trial, loses a race for the last slot of a limit, or is the first to look for
+// an ID or a key since the set of instances changed.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	a, ok := info.Ctx.Value(attemptKey{}).(*Attempt)
 	if !ok || a.Fleet != p.fleet {
@@ -198,7 +199,7 @@ func (p *picker) none(a *Attempt, method string, crowded bool) error {
 			return balancer.ErrNoSubConnAvailable
 		}
 		r := p.fleet.Refusal()
-		r.Pinned = id
+		r.Full, r.Pinned = 0, id // that others are full is not why
 		return c.Refuse(method, r)
 	}
 	if len(p.connected) > 0 {

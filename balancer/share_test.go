@@ -67,7 +67,7 @@ func FuzzYield(f *testing.F) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var y *yield
 		now, fell := int64(1), int64(math.MinInt64/2)
-		for range min(words, 1000) {
+		for range max(1, min(words, 1000)) {
 			now += r.Int64N(int64(time.Second)) >> r.IntN(20)
 			pushback := time.Duration(r.Int64N(int64(time.Minute))) * time.Duration(r.IntN(2))
 			was := y.of(now)
