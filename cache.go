@@ -68,10 +68,10 @@ type CachePolicy struct {
 // [Client.Update] leaves it alone. Of such policies, at most four are remembered for a
 // method. Unary calls only, and none that is pinned.
 func WithCache(p CachePolicy) CallOption {
-	p.Vary, p.Ignore = slices.Clone(p.Vary), slices.Clone(p.Ignore)
+	err, compiled := p.Validate(), p.withDefaults()
 	return callOption(func(m *methodSettings) {
-		m.second.cache, m.second.named = &p, m.scope != "" && !strings.HasSuffix(m.scope, "*")
-		m.fail(p.Validate())
+		m.second.cache, m.second.named = &compiled, m.scope != "" && !strings.HasSuffix(m.scope, "*")
+		m.fail(err)
 	})
 }
 

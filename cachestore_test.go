@@ -146,3 +146,23 @@ func TestStoreMemory(t *testing.T) {
 		t.Errorf("%d answers take %d bytes: %d are said", entries, took, said)
 	}
 }
+
+// A method remembers the stores of the policies that were used last, and no more.
+func TestStoresAreFew(t *testing.T) {
+	var s stores
+	of := func(entries int) *store { return s.of(&CachePolicy{MaxEntries: entries, MaxBytes: 1}) }
+	first := of(1)
+	for entries := 2; entries <= 10; entries++ {
+		of(entries)
+		if of(1) != first || len(s.list) > maxStores {
+			t.Fatalf("%d stores: want at most %d, the first among them, which is in use", len(s.list), maxStores)
+		}
+	}
+	second := of(2)
+	for entries := 11; entries < 11+maxStores; entries++ {
+		of(entries)
+	}
+	if of(2) == second {
+		t.Error("a store that nobody used was remembered")
+	}
+}

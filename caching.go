@@ -36,8 +36,7 @@ func newCache(name string, r *methodSettings, old *method) *cache {
 	if !cacheable(name, s.named, r.idempotent) {
 		return nil
 	}
-	p := s.cache.withDefaults()
-	return &cache{policy: p, store: old.stats.second.stores.of(&p)}
+	return &cache{policy: *s.cache, store: old.stats.second.stores.of(s.cache)}
 }
 
 // cacheable reports whether answers of the method may be kept. named: an option says so of

@@ -18,7 +18,7 @@ import (
 // secondSettings is what options say of what answers a method's calls when its instances
 // do not.
 type secondSettings struct {
-	cache     *CachePolicy // nil: none
+	cache     *CachePolicy // with its defaults; nil: none
 	named     bool         // the cache is for this method by its name
 	alternate grpc.ClientConnInterface
 	fallback  *fallback
