@@ -68,7 +68,7 @@ func (c *counting) stop() {
 }
 
 // client returns a client that repeats the method which counts, more often than by
-// default: a call may meet several kills in a row.
+// default: a call may meet several kills in a row, and a kill fails many calls at once.
 func (c *counting) client(opts ...surecall.Option) *surecall.Client {
 	client, err := surecall.NewClient("memory:///"+service, append([]surecall.Option{
 		surecall.WithInsecure(), surecall.WithSource(c.registry),
@@ -78,6 +78,7 @@ func (c *counting) client(opts ...surecall.Option) *surecall.Client {
 		surecall.WithIdempotent(orders.Orders_Place_FullMethodName),
 		surecall.ForMethod(orders.Orders_Place_FullMethodName, surecall.WithCallID()),
 		surecall.WithRetry(retry.Policy{MaxAttempts: 6}),
+		surecall.WithRetryBudget(retry.BudgetPolicy{MinCapacity: 500}),
 	}, opts...)...)
 	if err != nil {
 		c.t.Fatal(err)

@@ -28,6 +28,6 @@ func (e *notExecuted) Unwrap() error { return e.error }
 // isNotExecuted looks at err alone, and not at what it wraps: an interceptor that joins
 // this error to another one says something else.
 func isNotExecuted(err error) bool {
-	_, ok := err.(*notExecuted) //nolint:errorlint // see above
+	_, ok := err.(*notExecuted)
 	return ok
 }

@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -79,16 +80,19 @@ func run(ctx context.Context, c config, out io.Writer) error {
 		// retried as if it were idempotent. One without the other helps nobody.
 		surecall.ForMethod(orders.Orders_Place_FullMethodName,
 			surecall.WithCallID(), surecall.AsIdempotent(),
-			surecall.WithRetry(retry.Policy{MaxAttempts: 6})), // there are many kills
+			surecall.WithRetry(retry.Policy{MaxAttempts: 6})),
+		// A kill fails all calls of its instance at once, and here are more kills than any
+		// service should have: what is kept for retries holds more than by default.
+		surecall.WithRetryBudget(retry.BudgetPolicy{MinCapacity: 500}),
 	)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	failed, last := count(ctx, orders.NewOrdersClient(client), c)
-	fmt.Fprintf(out, "%d calls in %v: %d failed; %d kills; the counter is at %d\n",
+	_, err = fmt.Fprintf(out, "%d calls in %v: %d failed; %d kills; the counter is at %d\n",
 		c.calls, time.Since(began).Round(time.Millisecond), failed, counter.kills.Load(), counter.value.Load())
-	if err := client.Close(); err != nil {
+	if err := errors.Join(err, client.Close()); err != nil {
 		return err
 	}
 	switch n := counter.value.Load(); {

@@ -9,7 +9,7 @@ import (
 
 func try(t *testing.T, c config) (printed string, err error) {
 	t.Helper()
-	c.callers, c.instances, c.killEach = 16, 3, 50
+	c.callers, c.instances, c.killEach = 16, 3, 100
 	var out strings.Builder
 	err = run(t.Context(), c, &out)
 	t.Log(out.String())
