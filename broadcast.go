@@ -35,7 +35,7 @@ type Result[Reply any] struct {
 // An instance that is ejected, suspect, not serving, draining or failed is not called. It
 // has a result that says so, because it may be back a moment later without having heard:
 // [Pin] reaches it by hand, if it has a connection. One that is being connected is waited
-// for until the call deadline, and with grpc.WaitForReady(true) a failed one too. One that leaves meanwhile is
+// for while it is, and with grpc.WaitForReady(true) a failed one too. One that leaves meanwhile is
 // reported as not reached; one that joins is not called. Those on standby, of a lower
 // priority, are left out.
 //
@@ -69,17 +69,13 @@ func Broadcast[Req, Reply any](
 	for n, i := range instances {
 		r := &results[n]
 		*r = Result[Reply]{Instance: i.ID, Address: i.Address, State: i.State}
-		call, connected := reachable(i.State, asked.waits)
-		if !call {
+		if !reachable(i.State, asked.waits) {
 			r.Err = notCalled(i)
 			continue
 		}
 		nobody = false
 		var trace CallTrace
 		opts := with(opts, Trace(&trace))
-		if !connected {
-			opts = append(opts, grpc.WaitForReady(true))
-		}
 		slots <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-slots }()
@@ -152,18 +148,14 @@ func (c *Client) audience(ctx context.Context, waits bool) ([]InstanceStatus, er
 	return all, nil
 }
 
-// reachable reports whether an instance in that state is called, and whether it has a
-// connection or has to be waited for.
-func reachable(s event.State, waits bool) (call, connected bool) {
+// reachable reports whether an instance in that state is called. While it is being
+// connected, its pin waits.
+func reachable(s event.State, waits bool) bool {
 	switch s {
-	case event.Eligible, event.Absent, event.Overruled:
-		return true, true
-	case event.Connecting:
-		return true, false
-	case event.Failed:
-		return waits, false
+	case event.Eligible, event.Absent, event.Overruled, event.Connecting:
+		return true
 	default:
-		return false, false
+		return s == event.Failed && waits
 	}
 }
 

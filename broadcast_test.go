@@ -85,6 +85,7 @@ func TestBroadcast(t *testing.T) {
 func TestBroadcastConnects(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 5)
+		cluster.Instance(4).Kill()
 		slow := func(ctx context.Context, address string) (net.Conn, error) {
 			if address == cluster.Instance(3).Address() {
 				late := time.NewTimer(time.Second)
@@ -98,8 +99,12 @@ func TestBroadcastConnects(t *testing.T) {
 			return cluster.Dial(ctx, address)
 		}
 		client := cluster.Client(surecall.WithContextDialer(slow))
+		began := time.Now()
 		results, err := broadcast(t.Context(), client)
-		wantResults(t, results, err, []string{"orders-1", "orders-2", "orders-3", "orders-4", "orders-5"}, nil)
+		wantResults(t, results, err, []string{"orders-1", "orders-2", "orders-3", "orders-4", "orders-5"}, map[string]codes.Code{"orders-5": codes.Unavailable})
+		if took := time.Since(began); took > 1100*time.Millisecond {
+			t.Errorf("took %v, want no longer than the slow dial: the dead one is not waited for", took)
+		}
 	})
 }
 
