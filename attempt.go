@@ -14,6 +14,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/internal/wire"
+	"github.com/surecall/surecall/limit"
 )
 
 // unaryAttempt is one attempt of a unary call.
@@ -51,6 +52,9 @@ func (u *unaryCall) begin(a *unaryAttempt, now time.Time) {
 	at := &a.attempt
 	at.Fleet, at.Context, at.Route = u.core.fleet, u.ctx, u.route
 	at.WaitForReady = u.waits
+	if u.state.settings.instance != nil {
+		at.Priority = limit.FromContext(u.ctx)
+	}
 	at.Retryable = u.method.idempotent && a.number-u.hangs < u.method.retry.MaxAttempts
 	a.teaches = u.method.stats.teaches()
 	at.Patience = u.method.stats.patience()

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/limit"
@@ -153,8 +154,9 @@ func (t *tries) release(n int) {
 }
 
 // sample tells adaptive limits how an attempt ended, and gives its slots back.
-func (t *tries) sample(v breaker.Verdict, err error, elapsed time.Duration, now time.Time) {
-	s := limit.Sample{Elapsed: elapsed, Outcome: outcomeOf(v, err)}
+func (t *tries) sample(at *balancer.Attempt, v breaker.Verdict, err error, elapsed time.Duration, now time.Time) {
+	s := limit.Sample{Elapsed: elapsed, Outcome: outcomeOf(at, v, err)}
+	at.Measured(s.Outcome, elapsed, now)
 	for _, l := range t.method.concurrency {
 		l.Sample(s, now)
 		l.Release()
@@ -163,11 +165,12 @@ func (t *tries) sample(v breaker.Verdict, err error, elapsed time.Duration, now 
 
 // outcomeOf is what an attempt's end means for an adaptive limit: only a verdict is
 // evidence, and a server's RESOURCE_EXHAUSTED, which says it in so many words.
-func outcomeOf(v breaker.Verdict, err error) limit.Outcome {
+// gRPC's own RESOURCE_EXHAUSTED, for a message too large to send, is none.
+func outcomeOf(at *balancer.Attempt, v breaker.Verdict, err error) limit.Outcome {
 	switch {
 	case v == breaker.Success:
 		return limit.Success
-	case v == breaker.Failure, status.Code(err) == codes.ResourceExhausted:
+	case v == breaker.Failure, at.Answered() && status.Code(err) == codes.ResourceExhausted:
 		return limit.Overload
 	default:
 		return limit.Ignored

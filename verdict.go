@@ -23,7 +23,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 	elapsed := time.Duration(clock - a.attempt.Picked())
 	verdict := u.verdict(a, err, elapsed, clock, now)
 	a.attempt.Judge(verdict)
-	u.sample(verdict, err, elapsed, now)
+	u.sample(&a.attempt, verdict, err, elapsed, now)
 	if a.note != nil {
 		a.note.Took, a.note.Verdict, a.note.CutOff = elapsed, verdict, a.cutShort || a.outrun
 	}

@@ -1,0 +1,552 @@
+package surecall_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
+	"github.com/surecall/surecall/surecalltest"
+)
+
+// crowd is calls that are under way until they are let go, in a bubble.
+type crowd struct {
+	t       *testing.T
+	cluster *surecalltest.Cluster
+	client  *surecall.Client
+	calls   sync.WaitGroup
+	release func()
+
+	mu     sync.Mutex
+	errors []error // of those that have ended
+}
+
+func newCrowd(t *testing.T, cluster *surecalltest.Cluster, client *surecall.Client) *crowd {
+	c := &crowd{t: t, cluster: cluster, client: client, release: holdAll(cluster)}
+	t.Cleanup(c.release)
+	return c
+}
+
+// add begins n calls. It returns how many of them have not ended a millisecond later.
+func (c *crowd) add(ctx context.Context, n int, method string, options ...grpc.CallOption) (stay int) {
+	before := len(c.ended())
+	for range n {
+		c.calls.Go(func() {
+			_, err := unary(ctx, c.client, method, options...)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.errors = append(c.errors, err)
+		})
+	}
+	advance(time.Millisecond)
+	return n - (len(c.ended()) - before)
+}
+
+func (c *crowd) ended() []error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.errors
+}
+
+// disperse lets all calls go, which must succeed, and those to come pass.
+func (c *crowd) disperse() {
+	c.t.Helper()
+	before := len(c.ended())
+	c.release()
+	c.calls.Wait()
+	for _, err := range c.ended()[before:] {
+		if err != nil {
+			c.t.Errorf("a call that was under way: %v", err)
+		}
+	}
+	for _, i := range c.cluster.Instances() {
+		i.Fail(codes.OK)
+	}
+}
+
+// wantRejection fails the test unless err is a rejection of that reason and code whose
+// message has all of want in it.
+func wantRejection(t *testing.T, err, reason error, code codes.Code, want ...string) *surecall.Rejection {
+	t.Helper()
+	var r *surecall.Rejection
+	if !errors.As(err, &r) || !errors.Is(err, reason) || status.Code(err) != code {
+		t.Errorf("error %v: want a rejection, %v, with code %v", err, reason, code)
+		return &surecall.Rejection{}
+	}
+	for _, want := range want {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v: want %q in it", err, want)
+		}
+	}
+	return r
+}
+
+// A limit of the client bounds the attempts under way, one of a pattern those of its
+// methods; a call that passes one of them and not the other holds no slot.
+func TestConcurrencyLimits(t *testing.T) {
+	two := surecall.ForMethod("/orders.v1.Orders/Get*", surecall.WithConcurrency(limit.Concurrency{Limit: 2}))
+	three := surecall.WithConcurrency(limit.Concurrency{Limit: 3})
+	for _, test := range []struct {
+		name        string
+		options     []surecall.Option
+		gets, after int // of five calls of Get, and then of five of Place, so many find room
+	}{
+		{"client", []surecall.Option{three}, 3, 0},
+		{"pattern", []surecall.Option{two}, 2, 5},
+		{"both", []surecall.Option{three, two}, 2, 1},
+		{"only the pattern", []surecall.Option{surecall.WithoutConcurrencyLimit(), two}, 2, 5},
+		{"none", []surecall.Option{surecall.WithoutConcurrencyLimit()}, 5, 5},
+		{"not of the pattern", []surecall.Option{three, surecall.ForMethod(getMethod, surecall.WithoutConcurrencyLimit())}, 5, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				cluster := surecalltest.NewCluster(t, 3)
+				client := ready(t, cluster, append(test.options, surecall.WithoutAttemptTimeout())...)
+				for range 2 { // the slots of the first round are there in the second
+					c := newCrowd(t, cluster, client)
+					if n := c.add(t.Context(), 5, getMethod); n != test.gets {
+						t.Errorf("%d of 5 calls of Get found room: want %d", n, test.gets)
+					}
+					if n := c.add(t.Context(), 5, placeMethod); n != test.after {
+						t.Errorf("%d of 5 calls of Place found room: want %d", n, test.after)
+					}
+					for _, err := range c.ended() {
+						r := wantRejection(t, err, surecall.ErrConcurrency, codes.ResourceExhausted,
+							`surecall: concurrency limit of "orders", /orders.v1.Orders/`, ": limit: concurrency limit reached")
+						if !errors.Is(err, limit.ErrLimit) || !errors.Is(err, limit.ErrExceeded) || r.RetryAfter != 0 {
+							t.Errorf("error %#v: want the limit's own within", err)
+						}
+					}
+					c.disperse()
+				}
+				for n, i := range client.Instances() {
+					if i.State != event.Eligible || i.Breaker.Failures != 0 || i.InFlight != 0 {
+						t.Errorf("instance %d: %+v: want nobody blamed", n, i)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A call that the narrow limit holds back has no slot of the wide one, whether it waits or
+// is refused, and one that the wide limit refuses gives back that of the narrow one.
+func TestNarrowLimitFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(), surecall.WithConcurrency(limit.Concurrency{Limit: 3}),
+			surecall.ForMethod(getMethod, surecall.WithConcurrency(limit.Concurrency{Limit: 2, Queue: limit.Queue{MaxWaiting: 10, Interval: time.Second}})))
+		c := newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 4, getMethod); n != 4 || cluster.Calls() != 2 {
+			t.Errorf("%d stay, %d at the servers: want two calls under way, and two that wait", n, cluster.Calls())
+		}
+		if n := c.add(t.Context(), 1, placeMethod); n != 1 || cluster.Calls() != 3 {
+			t.Errorf("%d calls at the servers: want those who wait to hold no slot of the client", cluster.Calls())
+		}
+		c.disperse()
+
+		c = newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 3, placeMethod); n != 3 {
+			t.Fatalf("%d of 3 found room", n)
+		}
+		if n := c.add(t.Context(), 5, getMethod); n != 0 {
+			t.Errorf("%d of 5 found room: want the client's limit reached", n)
+		}
+		c.disperse()
+		c = newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 2, getMethod); n != 2 {
+			t.Errorf("%d of 2 found room: want the slots that were given back", n)
+		}
+		c.disperse()
+	})
+}
+
+// The longest pattern that says something is the one that counts, beside the client's.
+func TestLimitOfTheLongestPattern(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(),
+			surecall.ForMethod("/orders.v1.Orders/*", surecall.WithConcurrency(limit.Concurrency{Limit: 2})),
+			surecall.ForMethod(getMethod, surecall.WithConcurrency(limit.Concurrency{Limit: 1})),
+			surecall.ForMethod(getMethod, surecall.WithConcurrency(limit.Concurrency{Limit: 3})))
+		c := newCrowd(t, cluster, client)
+		for _, step := range []struct {
+			method string
+			room   int
+		}{{getMethod, 3}, {placeMethod, 2}, {cancelMethod, 0}} {
+			if n := c.add(t.Context(), 5, step.method); n != step.room {
+				t.Errorf("%s: %d found room: want %d", step.method, n, step.room)
+			}
+		}
+		c.disperse()
+	})
+}
+
+// An Update leaves a limit alone whose policy stays: the slots that are taken stay taken.
+// One whose policy changes begins anew, and calls that are under way give their slots back
+// to the one they took them from.
+func TestUpdateOfLimits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		pattern := func(n int) surecall.LiveOption {
+			return surecall.ForMethod("/orders.v1.Orders/Get*", surecall.WithConcurrency(limit.Concurrency{Limit: n}))
+		}
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(), surecall.WithConcurrency(limit.Concurrency{Limit: 4}), pattern(2))
+		update := func(o ...surecall.LiveOption) {
+			t.Helper()
+			if err := client.Update(o...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := newCrowd(t, cluster, client)
+		room := func(method string, want int) {
+			t.Helper()
+			if n := c.add(t.Context(), 5, method); n != want {
+				t.Errorf("%s: %d found room: want %d", method, n, want)
+			}
+		}
+		room(getMethod, 2)
+		update(surecall.WithCallDeadline(time.Hour), pattern(2), surecall.WithConcurrency(limit.Concurrency{Limit: 4}))
+		room(getMethod, 0)
+		room(placeMethod, 2)
+		update(pattern(3), surecall.WithConcurrency(limit.Concurrency{Limit: 5}))
+		room(getMethod, 3)
+		room(placeMethod, 2)
+		c.disperse()
+		c = newCrowd(t, cluster, client)
+		room(getMethod, 3)
+		update(surecall.WithoutHedge())
+		room(getMethod, 0)
+		room(placeMethod, 2)
+		update(surecall.WithoutConcurrencyLimit(), pattern(4))
+		room(getMethod, 4)
+		room(placeMethod, 5)
+		c.disperse()
+		c = newCrowd(t, cluster, client)
+		room(getMethod, 4)
+		c.disperse()
+	})
+}
+
+// Calls wait in our queue, in order, without blaming an instance: neither its breaker nor
+// its latency nor an attempt timeout hears of the wait.
+func TestQueue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const each = 30 * time.Millisecond
+		cluster, events := surecalltest.NewCluster(t, 2), &log{}
+		client := ready(t, cluster, events.option(), surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: each + 10*time.Millisecond}),
+			surecall.WithConcurrency(limit.Concurrency{Limit: 1, Queue: limit.Queue{MaxWaiting: 3, Interval: time.Second}}))
+		for _, i := range cluster.Instances() {
+			i.Delay(each)
+		}
+		var calls sync.WaitGroup
+		traces := make([]surecall.CallTrace, 5)
+		errs := make([]error, 5)
+		for n := range traces {
+			calls.Go(func() { _, errs[n] = unary(t.Context(), client, getMethod, surecall.Trace(&traces[n])) })
+			advance(time.Microsecond)
+		}
+		calls.Wait()
+		for n, trace := range traces[:4] {
+			if errs[n] != nil || len(trace.Attempts) != 1 {
+				t.Fatalf("call %d: %v, %+v: want one attempt", n, errs[n], trace)
+			}
+			queued := trace.Attempts[0].Queued.Round(time.Millisecond)
+			if want := time.Duration(n) * each; queued != want || trace.Attempts[0].Took.Round(time.Millisecond) != each {
+				t.Errorf("call %d: waited %v, took %v: want %v and %v", n, queued, trace.Attempts[0].Took, want, each)
+			}
+		}
+		wantRejection(t, errs[4], surecall.ErrConcurrency, codes.ResourceExhausted, "limit: queue full")
+		if !errors.Is(errs[4], limit.ErrQueueFull) {
+			t.Errorf("error %v: want limit.ErrQueueFull", errs[4])
+		}
+		for n, i := range client.Instances() {
+			if i.Latency > each+time.Millisecond || i.State != event.Eligible || i.Breaker.Failures > 0 {
+				t.Errorf("instance %d: %+v: want it not to have heard of the wait", n, i)
+			}
+		}
+		if r := eventsOf[event.AttemptRetried](events); len(r) > 0 {
+			t.Errorf("retries %+v: want none", r)
+		}
+	})
+}
+
+// Who waits leaves at the end of its context, before its deadline if that cannot be met,
+// and with the queue's own bound; the error names what it waited for. The slots are all
+// there afterwards.
+func TestQueueEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(),
+			surecall.WithConcurrency(limit.Concurrency{Limit: 1, Queue: limit.Queue{MaxWaiting: 10}}))
+		c := newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 1, placeMethod); n != 1 {
+			t.Fatal("no room")
+		}
+		for _, test := range []struct {
+			name             string
+			deadline, cancel time.Duration // 0: none
+			took             time.Duration
+			code             codes.Code
+			is               error
+			want             string
+		}{
+			{"bound", 0, 0, 100 * time.Millisecond, codes.ResourceExhausted, limit.ErrShed, `surecall: concurrency limit of "orders", /orders.v1.Orders/Place: limit: shed`},
+			{"cancelled", 0, 20 * time.Millisecond, 20 * time.Millisecond, codes.Canceled, nil, "while it waited: surecall: concurrency limit"},
+			{"deadline", 40 * time.Millisecond, 0, 40 * time.Millisecond, codes.ResourceExhausted, limit.ErrNoTime, "limit: deadline cannot be met"},
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			if test.deadline > 0 {
+				ctx, cancel = context.WithTimeout(t.Context(), test.deadline)
+			}
+			if test.cancel > 0 {
+				time.AfterFunc(test.cancel, cancel)
+			}
+			began := time.Now()
+			_, err := unary(ctx, client, placeMethod)
+			cancel()
+			if took := time.Since(began); took != test.took || status.Code(err) != test.code || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: %v after %v: want %v, %q after %v", test.name, err, took, test.code, test.want, test.took)
+			}
+			if test.is == nil && errors.Is(err, surecall.ErrConcurrency) {
+				t.Errorf("%s: %v: want no rejection: its caller has left", test.name, err)
+			}
+			if test.is != nil {
+				if wantRejection(t, err, surecall.ErrConcurrency, test.code); !errors.Is(err, test.is) {
+					t.Errorf("%s: %v: want %v", test.name, err, test.is)
+				}
+			}
+		}
+		if cluster.Calls() != 1 {
+			t.Errorf("%d calls reached a server: want the first", cluster.Calls())
+		}
+		c.disperse()
+		get(t, client)
+	})
+}
+
+// Sheddable calls go first, critical ones last, under the limits of the client, of a
+// pattern, and of an instance.
+func TestPrioritiesUnderLimits(t *testing.T) {
+	twenty := limit.Concurrency{Limit: 20}
+	for name, option := range map[string]surecall.Option{
+		"client":   surecall.WithConcurrency(twenty),
+		"pattern":  surecall.ForMethod("/orders.v1.Orders/*", surecall.WithConcurrency(twenty)),
+		"instance": surecall.WithInstanceConcurrency(twenty),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				cluster := surecalltest.NewCluster(t, 1)
+				client := ready(t, cluster, option, surecall.WithoutAttemptTimeout())
+				c := newCrowd(t, cluster, client)
+				for _, step := range []struct {
+					priority limit.Priority
+					room     int
+				}{{limit.Sheddable, 16}, {limit.Normal, 3}, {limit.Critical, 1}} {
+					ctx := surecall.WithPriority(t.Context(), step.priority)
+					if n := c.add(ctx, 30, placeMethod); n != step.room {
+						t.Errorf("%d %v calls found room: want %d", n, step.priority, step.room)
+					}
+				}
+				for _, err := range c.ended() {
+					wantRejection(t, err, surecall.ErrConcurrency, codes.ResourceExhausted)
+				}
+				c.disperse()
+			})
+		})
+	}
+}
+
+// The default limit is 1,024, or 100 for each known instance if that is more.
+func TestDefaultLimit(t *testing.T) {
+	for _, test := range []struct{ instances, limit int }{{1, 1024}, {11, 1100}} {
+		bubble(t, func(t *testing.T) {
+			cluster, events := surecalltest.NewCluster(t, test.instances), &log{}
+			client := ready(t, cluster, events.option(), surecall.WithoutAttemptTimeout())
+			c := newCrowd(t, cluster, client)
+			ctx := surecall.WithPriority(t.Context(), limit.Critical)
+			if n := c.add(ctx, test.limit+50, placeMethod); n != test.limit {
+				t.Errorf("%d instances: %d calls found room: want %d", test.instances, n, test.limit)
+			}
+			c.disperse()
+			near := eventsOf[event.LimitNear](events)
+			if len(near) != 1 || near[0].Limit != test.limit || near[0].Service != "orders" || near[0].Scope != "client" {
+				t.Errorf("%d instances: events %+v: want one, of the client", test.instances, near)
+			}
+		})
+	}
+}
+
+// That a limit is near is told once, until use has fallen below half, and by its scope.
+func TestLimitNear(t *testing.T) {
+	ten := limit.Concurrency{Limit: 10}
+	for scope, option := range map[string]surecall.Option{
+		"client":              surecall.WithConcurrency(ten),
+		"/orders.v1.Orders/*": surecall.ForMethod("/orders.v1.Orders/*", surecall.WithConcurrency(ten)),
+		"orders-1":            surecall.WithInstanceConcurrency(ten),
+	} {
+		t.Run(scope, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				cluster, events := surecalltest.NewCluster(t, 1), &log{}
+				client := ready(t, cluster, option, surecall.WithoutAttemptTimeout())
+				if err := client.Update(events.option()); err != nil { // the handler may come later than the limit
+					t.Fatal(err)
+				}
+				for round := range 2 {
+					c := newCrowd(t, cluster, client)
+					c.add(t.Context(), 7, placeMethod)
+					if n := len(eventsOf[event.LimitNear](events)); n != round {
+						t.Errorf("at 7 of 10, round %d: %d events", round, n)
+					}
+					c.add(t.Context(), 20, placeMethod)
+					near := eventsOf[event.LimitNear](events)
+					if want := (event.LimitNear{Service: "orders", Scope: scope, InFlight: 8, Limit: 10}); len(near) != round+1 || near[round] != want {
+						t.Errorf("events %+v: want %d, each %+v", near, round+1, want)
+					}
+					c.disperse()
+				}
+			})
+		})
+	}
+}
+
+// A full instance is passed over; if all are full the call is rejected, and so is one that
+// is pinned to a full one. No instance has more than its limit at any time.
+func TestInstanceLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(), surecall.WithInstanceConcurrency(limit.Concurrency{Limit: 2}))
+		c := newCrowd(t, cluster, client)
+		pinned := surecall.Pin(t.Context(), cluster.Instance(0).ID())
+		if n := c.add(pinned, 4, placeMethod); n != 2 {
+			t.Errorf("%d calls found room on the instance they are pinned to: want 2", n)
+		}
+		if n := c.add(t.Context(), 6, placeMethod); n != 4 {
+			t.Errorf("%d found room: want those of the two others", n)
+		}
+		for n, err := range c.ended() {
+			r := wantRejection(t, err, surecall.ErrConcurrency, codes.ResourceExhausted, `surecall: concurrency limit of "orders", /orders.v1.Orders/Place: 3 known, 3 eligible; `, " at their limit")
+			if pinned := n < 2; r.Full < 1 || (r.Pinned == cluster.Instance(0).ID()) != pinned {
+				t.Errorf("error %+v: want how many are full, and to whom the call was pinned", r)
+			}
+		}
+		advance(20 * time.Millisecond) // the fleet describes itself at most each 10 ms
+		if err := client.Update(surecall.WithCallDeadline(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if n := c.add(t.Context(), 1, placeMethod); n != 0 {
+			t.Errorf("%d found room after an Update of something else", n)
+		}
+		if ended := c.ended(); !strings.Contains(ended[len(ended)-1].Error(), "3 at their limit") {
+			t.Errorf("error %v: want all three at their limit", ended[len(ended)-1])
+		}
+		c.disperse()
+		for _, i := range cluster.Instances() {
+			if i.Peak() != 2 {
+				t.Errorf("%s had %d calls at once: want 2", i.ID(), i.Peak())
+			}
+		}
+		if err := client.Update(surecall.WithoutInstanceConcurrency()); err != nil {
+			t.Fatal(err)
+		}
+		c = newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 20, placeMethod); n != 20 {
+			t.Errorf("%d of 20 found room without the limit", n)
+		}
+		c.disperse()
+	})
+}
+
+// An adaptive limit learns from how attempts end: of an instance that can take less than it
+// is asked for, of a pattern's methods, of the client.
+func TestAdaptiveLimitsLearn(t *testing.T) {
+	adaptive := limit.Concurrency{Adaptive: limit.Adaptive{On: true, Initial: 100}}
+	for name, option := range map[string]surecall.Option{
+		"client":   surecall.WithConcurrency(adaptive),
+		"pattern":  surecall.ForMethod("/orders.v1.Orders/*", surecall.WithConcurrency(adaptive)),
+		"instance": surecall.WithInstanceConcurrency(adaptive),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				cluster := surecalltest.NewCluster(t, 1)
+				cluster.Instance(0).Capacity(surecalltest.Capacity{Workers: 2, ServiceTime: 20 * time.Millisecond, Bound: 4})
+				client := ready(t, cluster, option, surecall.WithoutRetry(), surecall.WithoutAttemptTimeout())
+				var calls sync.WaitGroup
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				for range 20 { // they come again after 30 ms: 670 calls per second
+					calls.Go(func() {
+						for ctx.Err() == nil {
+							_, _ = unary(ctx, client, placeMethod)
+							advance(30 * time.Millisecond)
+						}
+					})
+				}
+				advance(3 * time.Second)
+				before, learned := cluster.Calls(), client.Instances()[0].Limit
+				advance(time.Second)
+				if name == "instance" && (learned < 2 || learned > 15) {
+					t.Errorf("limit %d of the instance: want it to have learned that 2 workers are there", learned)
+				}
+				if n := cluster.Calls() - before; n > 400 {
+					t.Errorf("%d attempts in a second reach a server that can answer 100: want the others held back", n)
+				}
+				stop()
+				calls.Wait()
+			})
+		})
+	}
+}
+
+// A message that is too large to be sent says nothing of how much a service can take. It
+// used to count as RESOURCE_EXHAUSTED, and a caller's one mistake held all others back.
+func TestTooLargeIsNoOverload(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(),
+			surecall.WithConcurrency(limit.Concurrency{Adaptive: limit.Adaptive{On: true, Initial: 20}}),
+			surecall.WithInstanceConcurrency(limit.Concurrency{Adaptive: limit.Adaptive{On: true, Initial: 20}}))
+		for range 500 {
+			_, err := unary(t.Context(), client, placeMethod, grpc.MaxCallSendMsgSize(1))
+			if status.Code(err) != codes.ResourceExhausted || cluster.Calls() > 0 {
+				t.Fatalf("error %v, %d calls arrived: want gRPC's own RESOURCE_EXHAUSTED", err, cluster.Calls())
+			}
+			advance(5 * time.Millisecond)
+		}
+		if n := client.Instances()[0].Limit; n < 20 {
+			t.Errorf("limit %d of the instance: want 20", n)
+		}
+		c := newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 19, placeMethod); n != 19 {
+			t.Errorf("%d of 19 found room under a limit of 20", n)
+		}
+		c.disperse()
+	})
+}
+
+// A call that is pinned to an instance without a connection is told so, also while others
+// are full.
+func TestPinnedToNobodyWhileOthersAreFull(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := ready(t, cluster, surecall.WithoutAttemptTimeout(), surecall.WithInstanceConcurrency(limit.Concurrency{Limit: 1}))
+		cluster.Instance(1).Kill()
+		advance(5 * time.Second)
+		c := newCrowd(t, cluster, client)
+		if n := c.add(t.Context(), 1, placeMethod); n != 1 {
+			t.Fatal("no room")
+		}
+		_, err := unary(surecall.Pin(t.Context(), cluster.Instance(1).ID()), client, placeMethod)
+		wantRejection(t, err, surecall.ErrNoInstance, codes.Unavailable, `instance "orders-2" of "orders", to which the call is pinned, has no connection`)
+		c.disperse()
+	})
+}
