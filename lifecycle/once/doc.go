@@ -9,8 +9,7 @@
 // tell a repeat from a new call: the client sends an ID with it, the same with all
 // attempts of the call, and the server keeps what it answered.
 //
-//	client  surecall.ForMethod("/orders.v1.Orders/Place", surecall.WithCallID())
-//	        surecall.WithIdempotent("/orders.v1.Orders/Place")
+//	client  surecall.ForMethod("/orders.v1.Orders/Place", surecall.WithCallID(), surecall.AsIdempotent())
 //	server  orders.RegisterOrdersServer(l.Once(srv, once.Policy{Store: store}), &server{})
 //
 // # What is promised
