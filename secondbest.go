@@ -93,14 +93,14 @@ func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, a
 		s.key, s.keeps = s.keyOf(ctx)
 	}
 	cause := s.ask(ctx)
-	if cause == nil || !s.when(cause) || canceled(ctx) {
+	if cause == nil || !s.when(cause) {
 		return cause
 	}
 	if answered, err := s.byAlternate(ctx, cause); answered {
 		return err
 	}
-	if canceled(ctx) {
-		return cause
+	if ctx.Err() == context.Canceled {
+		return cause // the caller has left: it needs no answer
 	}
 	if s.byStale(cause) {
 		return nil
@@ -112,9 +112,6 @@ func pinned(ctx context.Context) bool {
 	r := routeOf(ctx)
 	return r != nil && r.Instance != ""
 }
-
-// canceled reports whether the caller has left: it needs no answer.
-func canceled(ctx context.Context) bool { return ctx.Err() == context.Canceled }
 
 // instances asks the instances, and keeps what they answer. It returns the answer if it
 // is one for the cache.
