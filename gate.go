@@ -26,13 +26,14 @@ type gate struct {
 func (t *tries) enter(now time.Time) (time.Time, error) {
 	m := t.method
 	for _, r := range m.rates {
-		if err := r.Take(t.ctx, t.ask(), now); err != nil {
+		err := r.Take(t.ctx, t.ask(), now)
+		now = time.Now()
+		if t.trace != nil {
+			t.trace.Waited = now.Sub(t.began)
+		}
+		if err != nil {
 			return now, t.refused(ErrRateLimited, err)
 		}
-		now = time.Now()
-	}
-	if t.trace != nil {
-		t.trace.Waited = now.Sub(t.began)
 	}
 	if m.throttle != nil && !m.throttle.Allow(limit.FromContext(t.ctx), now, rand.Float64()) {
 		return now, t.refused(ErrThrottled, limit.ErrThrottled)
