@@ -162,7 +162,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	u := a.call
 	i, now := a.attempt.InFlight(), time.Now()
 	clock := u.core.fleet.At(now)
-	hung := i.Hung() && u.core.fleet.Elsewhere(i)
+	hung := i.Hung() && !pinned(u.route) && u.core.fleet.Elsewhere(i)
 	switch a.overdue.Load() {
 	case inTime:
 	case late: // when its time ran out, none could follow; that may have changed

@@ -38,3 +38,6 @@ func routeOf(ctx context.Context) *balancer.Route {
 	r, _ := ctx.Value(routeKey{}).(*balancer.Route)
 	return r
 }
+
+// pinned reports whether only one instance may serve the call.
+func pinned(r *balancer.Route) bool { return r != nil && r.Instance != "" }

@@ -75,7 +75,7 @@ func (c *core) call(
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	if m.callID {
+	if m.callID && !hasCallID(ctx) {
 		ctx = metadata.AppendToOutgoingContext(ctx, wire.CallID, rand.Text())
 	}
 	u := &unaryCall{
@@ -94,4 +94,10 @@ func (c *core) call(
 	err = u.run(now)
 	u.leave(err)
 	return u.executed, err
+}
+
+// hasCallID reports whether the caller gave its call an ID.
+func hasCallID(ctx context.Context) bool {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	return len(md[wire.CallID]) > 0
 }

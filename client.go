@@ -147,7 +147,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 
 func (c *core) fleetConfig(s *settings) balancer.Config {
 	return balancer.Config{
-		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Concurrency: s.instance, Health: s.health, Events: s.events,
+		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Concurrency: s.instance, Streams: s.instanceStreams, Health: s.health, Events: s.events,
 		Sever: c.conns.sever,
 		Refuse: func(method string, r balancer.Refusal) error {
 			if r.Full > 0 {

@@ -97,8 +97,15 @@ func (s *settings) doubts() (all []string) {
 		!slices.ContainsFunc(s.patterns(), func(p string) bool { return retries(s.resolve(p)) }) {
 		all = append(all, "WithRetryBudget: nothing is retried, so that nothing is paid for from it")
 	}
+	if s.base.second.tuned() && !s.base.second.any() &&
+		!slices.ContainsFunc(s.patterns(), func(p string) bool { m := s.resolve(p); return m.second.any() }) {
+		all = append(all, uselessSecond)
+	}
 	for _, pattern := range s.patterns() {
 		m, says := s.resolve(pattern), s.says(pattern)
+		if says.second.tuned() && !m.second.any() {
+			all = append(all, fmt.Sprintf("ForMethod(%q): %s", pattern, uselessSecond))
+		}
 		if strings.HasSuffix(pattern, "*") || m.isIdempotent(pattern) {
 			continue
 		}
@@ -111,3 +118,5 @@ func (s *settings) doubts() (all []string) {
 	}
 	return all
 }
+
+const uselessSecond = "WithFallbackReserve and WithFallbackWhen: there is no fallback, alternate or cache that they could be for"

@@ -120,7 +120,7 @@ func isAnswer(code codes.Code) bool {
 // check reports what of s cannot be for the one method that pattern names. What a
 // descriptor would say that is not linked is not known.
 func (s *secondSettings) check(pattern string) error {
-	if s.cache == nil && s.alternate == nil && s.fallback == nil {
+	if !s.any() {
 		return nil
 	}
 	d := linkedMethod(pattern)

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
@@ -153,27 +150,13 @@ func (t *tries) release(n int) {
 	}
 }
 
-// sample tells adaptive limits how an attempt ended, and gives its slots back.
-func (t *tries) sample(at *balancer.Attempt, v breaker.Verdict, err error, elapsed time.Duration, now time.Time) {
-	s := limit.Sample{Elapsed: elapsed, Outcome: outcomeOf(at, v, err)}
-	at.Measured(s.Outcome, elapsed, now)
+// sample tells adaptive limits what an attempt's end says of the load, and gives its slots
+// back.
+func (t *tries) sample(at *balancer.Attempt, o limit.Outcome, elapsed time.Duration, now time.Time) {
+	at.Measured(o, elapsed, now)
 	for _, l := range t.method.concurrency {
-		l.Sample(s, now)
+		l.Sample(limit.Sample{Elapsed: elapsed, Outcome: o}, now)
 		l.Release()
-	}
-}
-
-// outcomeOf is what an attempt's end means for an adaptive limit: only a verdict is
-// evidence, and a server's RESOURCE_EXHAUSTED, which says it in so many words.
-// gRPC's own RESOURCE_EXHAUSTED, for a message too large to send, is none.
-func outcomeOf(at *balancer.Attempt, v breaker.Verdict, err error) limit.Outcome {
-	switch {
-	case v == breaker.Success:
-		return limit.Success
-	case v == breaker.Failure, at.Answered() && status.Code(err) == codes.ResourceExhausted:
-		return limit.Overload
-	default:
-		return limit.Ignored
 	}
 }
 

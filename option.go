@@ -300,8 +300,9 @@ func idempotent(is bool) CallOption {
 
 // WithCallID sends an ID along that is the same in all attempts of a call, as metadata
 // surecall-call-id, so that a server that keeps what it has answered can tell a repeat
-// from a new call: see package lifecycle. Where all servers of a method do, it may be
-// declared idempotent although it is not. It costs five allocations.
+// from a new call. Where all servers of a method do, it may be
+// declared idempotent although it is not: see package lifecycle/once. A caller that has put
+// one into the outgoing metadata itself keeps it. It costs five allocations.
 func WithCallID() CallOption { return callOption(func(m *methodSettings) { m.callID = true }) }
 
 // WithoutCallID sends none.

@@ -40,7 +40,25 @@ func WithInstanceConcurrency(p limit.Concurrency) LiveOption {
 	})
 }
 
-// WithoutInstanceConcurrency bounds the attempts on no instance.
+// WithInstanceStreamConcurrency bounds how many streams are open on each instance, as
+// [WithInstanceConcurrency] does for unary attempts. p.Limit is required. By default there
+// is no such limit.
+func WithInstanceStreamConcurrency(p limit.Concurrency) LiveOption {
+	return live(func(s *settings) {
+		s.instanceStreams = &p
+		s.fail(p.Validate())
+		if p.Limit == 0 || p.Queue != (limit.Queue{}) {
+			s.fail(fmt.Errorf("surecall: WithInstanceStreamConcurrency: %+v: want a Limit, and neither Adaptive nor a Queue", p))
+		}
+	})
+}
+
+// WithoutInstanceStreamConcurrency bounds the streams on no instance.
+func WithoutInstanceStreamConcurrency() LiveOption {
+	return live(func(s *settings) { s.instanceStreams = nil })
+}
+
+// WithoutInstanceConcurrency bounds the unary attempts on no instance.
 func WithoutInstanceConcurrency() LiveOption { return live(func(s *settings) { s.instance = nil }) }
 
 // WithRateLimit bounds how many calls, streams included, begin per second: of the

@@ -26,6 +26,11 @@ type secondSettings struct {
 	reserve   time.Duration
 }
 
+// any reports whether there is a second best at all, tuned whether options say when it
+// answers or how long it has.
+func (s *secondSettings) any() bool   { return s.cache != nil || s.alternate != nil || s.fallback != nil }
+func (s *secondSettings) tuned() bool { return s.when != nil || s.reserve > 0 }
+
 // secondBest is secondSettings, compiled.
 type secondBest struct {
 	cache     *cache // nil: none
@@ -84,7 +89,7 @@ type secondCall struct {
 // It stands outside the call deadline, and all after the instances runs on the caller's
 // context: the commonest final failure is that the call deadline was used up.
 func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, asked asked, r rpc) error {
-	if pinned(ctx) {
+	if pinned(routeOf(ctx)) {
 		_, err := c.call(ctx, state, m, asked, r, time.Now()) // no other answer is wanted than that instance's
 		return err
 	}
@@ -106,11 +111,6 @@ func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, a
 		return nil
 	}
 	return s.byFallback(ctx, cause)
-}
-
-func pinned(ctx context.Context) bool {
-	r := routeOf(ctx)
-	return r != nil && r.Instance != ""
 }
 
 // instances asks the instances, and keeps what they answer. It returns the answer if it

@@ -35,17 +35,18 @@ type settings struct {
 	health      balancer.Health
 
 	// Live: swapped as a whole by Client.Update.
-	events   event.Handler
-	balancer balancer.Policy
-	breaker  *breaker.Policy
-	instance *limit.Concurrency // of each instance; nil: none
-	streams  *limit.Concurrency // of all streams; nil: none
-	service  *breaker.ServicePolicy
-	budget   retry.BudgetPolicy
-	classify breaker.Classifier
-	notify   NotifyPolicy
-	base     methodSettings
-	rules    []rule // by rising length of their patterns
+	events          event.Handler
+	balancer        balancer.Policy
+	breaker         *breaker.Policy
+	instance        *limit.Concurrency // of each instance; nil: none
+	instanceStreams *limit.Concurrency
+	streams         *limit.Concurrency // of all streams; nil: none
+	service         *breaker.ServicePolicy
+	budget          retry.BudgetPolicy
+	classify        breaker.Classifier
+	notify          NotifyPolicy
+	base            methodSettings
+	rules           []rule // by rising length of their patterns
 
 	errs []error
 }

@@ -149,6 +149,9 @@ func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
 	at := &t.attempt
 	at.Context, at.Fleet, at.Stream, at.WaitForReady, at.Rotate = s.ctx, s.core.fleet, true, s.waits, s.gate.trial
 	at.Route = s.route
+	if s.state.settings.instanceStreams != nil {
+		at.Priority = limit.FromContext(s.ctx)
+	}
 	if s.trace != nil {
 		t.note = &AttemptTrace{Number: s.attempts, Began: time.Since(s.began)}
 	}

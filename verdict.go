@@ -9,6 +9,7 @@ import (
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/retry"
 )
 
@@ -23,10 +24,32 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 	elapsed := time.Duration(clock - a.attempt.Picked())
 	verdict := u.verdict(a, err, elapsed, clock, now)
 	a.attempt.Judge(verdict)
-	u.sample(&a.attempt, verdict, err, elapsed, now)
+	u.sample(&a.attempt, u.load(a, verdict, err, elapsed), elapsed, now)
 	if a.note != nil {
 		a.note.Took, a.note.Verdict, a.note.CutOff = elapsed, verdict, a.cutShort || a.outrun
 	}
+}
+
+// load is what the attempt's end says of the load, to adaptive limits: answers, and what
+// was refused for overload or not answered within the time that the method takes. A lost
+// connection says nothing, nor does gRPC's own RESOURCE_EXHAUSTED, for a message too large
+// to send.
+func (u *unaryCall) load(a *unaryAttempt, v breaker.Verdict, err error, elapsed time.Duration) limit.Outcome {
+	if err == nil || v == breaker.Success {
+		return limit.Success
+	}
+	p99 := u.method.stats.p99()
+	switch status.Code(err) {
+	case codes.ResourceExhausted:
+		if a.attempt.Answered() {
+			return limit.Overload
+		}
+	case codes.DeadlineExceeded:
+		if a.cutShort && a.learned || !a.cutShort && p99 > 0 && elapsed >= p99 {
+			return limit.Overload
+		}
+	}
+	return limit.Ignored
 }
 
 // verdict is what the attempt's end means for its instance. What it means for others is
