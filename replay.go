@@ -15,10 +15,14 @@ const DefaultReplayBuffer = 256 << 10
 
 // WithReplayBuffer keeps up to so many bytes of what each stream has sent, as encoded,
 // until its first message is received: so long it can be opened again on another
-// instance, and all of it sent again. A stream that sends more before it receives is not
-// retried any more. Default 256 KiB. Messages that are not protocol buffers cannot be
-// kept. Methods that are not idempotent are kept only towards servers of package
-// lifecycle: no other can say that it executed nothing.
+// instance, and all of it sent again. Whoever sends meanwhile waits, and may use a
+// message again as soon as SendMsg returns. A stream is not retried any more once it has
+// sent more than that, or its caller has been given its header or its context. Default
+// 256 KiB.
+//
+// What a stream of a method that is not idempotent sends is kept only for servers of
+// package lifecycle: no other can say that it executed nothing. Messages that are not
+// protocol buffers cannot be kept.
 func WithReplayBuffer(bytes int) CallOption {
 	return callOption(func(m *methodSettings) {
 		m.replay = bytes

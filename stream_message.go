@@ -250,8 +250,8 @@ func (s *clientStream) ends(t *streamAttempt) bool {
 	}
 	s.receiving = true
 	s.mu.Unlock()
-	var any emptypb.Empty
-	err := t.RecvMsg(&any)
+	var message emptypb.Empty
+	err := t.RecvMsg(&message)
 	if err != nil && err != io.EOF {
 		if t, err = s.follow(t, err); err == nil {
 			s.mu.Lock()
@@ -263,7 +263,7 @@ func (s *clientStream) ends(t *streamAttempt) bool {
 	}
 	var peeked []byte
 	if err == nil {
-		peeked = append([]byte{}, any.ProtoReflect().GetUnknown()...)
+		peeked = append([]byte{}, message.ProtoReflect().GetUnknown()...)
 	}
 	s.rest(s.received(t, err), peeked)
 	return false

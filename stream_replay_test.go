@@ -385,8 +385,13 @@ func TestStreamHeaderMeetsTheFailure(t *testing.T) {
 // A server may answer before it has read all. Who sends is told by io.EOF, which says
 // nothing of why; the answer is there for RecvMsg, and no other attempt is made.
 func TestStreamIsAnsweredEarly(t *testing.T) {
-	for _, empty := range []bool{false, true} {
+	own := grpc.CallContentSubtype("proto") // a codec of the caller's: no message can be peeked at
+	for _, test := range []struct {
+		empty bool
+		opts  []grpc.CallOption
+	}{{false, nil}, {true, nil}, {false, []grpc.CallOption{own}}} {
 		bubble(t, func(t *testing.T) {
+			empty := test.empty
 			cluster, talks := talkCluster(t, 2, func(h *heard) error {
 				if empty {
 					return h.stream.SendMsg(&orders.Order{})
@@ -395,7 +400,7 @@ func TestStreamIsAnsweredEarly(t *testing.T) {
 			})
 			client := ready(t, cluster, talkAgain)
 			for _, open := range []func(context.Context, *testing.T, grpc.ClientConnInterface, ...grpc.CallOption) grpc.ClientStream{talk, upload} {
-				stream, before := open(t.Context(), t, client), len(talks.heard())
+				stream, before := open(t.Context(), t, client, test.opts...), len(talks.heard())
 				if err := send(stream, numbered(5), time.Millisecond); err != io.EOF {
 					t.Fatalf("error %v of sending: want io.EOF", err)
 				}
