@@ -117,7 +117,7 @@ func (t *tries) ask() limit.Ask {
 }
 
 // acquire takes a slot under each limit of concurrency, waiting where its policy has a
-// queue. It returns the time at which it has them all.
+// queue. It returns the time at which it has them all, or gave up.
 func (t *tries) acquire(now time.Time) (time.Time, error) {
 	for n, l := range t.method.concurrency {
 		if l.TryAcquire() {
@@ -125,7 +125,7 @@ func (t *tries) acquire(now time.Time) (time.Time, error) {
 		}
 		if err := l.Acquire(t.ctx, t.ask(), now); err != nil {
 			t.release(n)
-			return now, t.refused(ErrConcurrency, err)
+			return time.Now(), t.refused(ErrConcurrency, err)
 		}
 		now = time.Now()
 	}
