@@ -14,6 +14,7 @@ import (
 // first under every limit, what is critical goes last. It is sent along: calls that a
 // handler of a lifecycle server makes inherit it with its context.
 func WithPriority(ctx context.Context, p limit.Priority) context.Context {
+	p = max(limit.Sheddable, min(p, limit.Critical)) // what others count as: only these have a name
 	return metadata.AppendToOutgoingContext(limit.NewContext(ctx, p), wire.Priority, p.String())
 }
 

@@ -302,7 +302,7 @@ func idempotent(is bool) CallOption {
 // surecall-call-id, so that a server that keeps what it has answered can tell a repeat
 // from a new call. Where all servers of a method do, it may be
 // declared idempotent although it is not: see package lifecycle/once. A caller that has put
-// one into the outgoing metadata itself keeps it. It costs five allocations.
+// one into the outgoing metadata itself keeps it. It costs five allocations. Streams have none.
 func WithCallID() CallOption { return callOption(func(m *methodSettings) { m.callID = true }) }
 
 // WithoutCallID sends none.
