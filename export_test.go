@@ -1,0 +1,65 @@
+package surecall
+
+import (
+	"context"
+	"time"
+
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/limit"
+	"github.com/surecall/surecall/retry"
+)
+
+// PolicyCost is one policy, or the absence of all, and the most allocations that it may add
+// to a call of the bare client, for as long as it has not to act.
+type PolicyCost struct {
+	Name    string
+	Options []LiveOption
+	Most    float64
+}
+
+// Policies are the policies, each by itself.
+func Policies() []PolicyCost {
+	return []PolicyCost{
+		{"none", nil, 0},
+		{"each switched off", []LiveOption{
+			WithoutHedge(), WithoutThrottle(), WithoutMethodBreaker(), WithoutRateLimit(), WithoutInstanceConcurrency(),
+			WithoutStreamConcurrency(), WithoutCallID(), WithoutFallback(), WithoutCache(), WithoutAlternate(), WithoutReplayBuffer(),
+		}, 0},
+		{"concurrency", []LiveOption{WithConcurrency(plenty)}, 0},
+		{"adaptive concurrency", []LiveOption{WithConcurrency(adaptive)}, 0},
+		{"concurrency of a pattern", []LiveOption{ForMethod(allOrders, WithConcurrency(plenty))}, 0},
+		{"concurrency of instances", []LiveOption{WithInstanceConcurrency(plenty)}, 0},
+		{"rate limit", []LiveOption{WithRateLimit(fast)}, 0},
+		{"throttle", []LiveOption{WithThrottle(limit.Throttle{})}, 0},
+		{"method breaker", []LiveOption{WithMethodBreaker(breaker.MethodPolicy{})}, 0},
+		{"hedge not fired", []LiveOption{WithHedge(seldom)}, 2},
+		{"fallback not needed", []LiveOption{ForMethod(orders.Orders_Get_FullMethodName, WithFallback(noFallback))}, 0},
+		{"call ID and what the server makes of it", []LiveOption{WithCallID()}, 11},
+	}
+}
+
+// AllPolicies is every policy at once, with a call deadline for who has none. Throttle and
+// method breaker exclude each other; an ID is for methods that need one.
+func AllPolicies() []LiveOption {
+	return []LiveOption{
+		WithCallDeadline(10 * time.Second), WithConcurrency(adaptive), WithInstanceConcurrency(plenty), WithStreamConcurrency(plenty),
+		WithRateLimit(fast), WithMethodBreaker(breaker.MethodPolicy{}), WithHedge(seldom),
+		ForMethod(allOrders, WithConcurrency(plenty), WithRateLimit(fast)),
+		ForMethod(orders.Orders_Get_FullMethodName, WithFallback(noFallback)),
+	}
+}
+
+// So high that nothing is ever held back.
+var (
+	plenty   = limit.Concurrency{Limit: 100_000}
+	adaptive = limit.Concurrency{Adaptive: limit.Adaptive{On: true, Min: 1000, Max: 100_000}}
+	fast     = limit.Rate{PerSecond: 1e9}
+	seldom   = retry.Hedge{Delay: 4 * time.Second}
+)
+
+const allOrders = "/orders.v1.Orders/*"
+
+func noFallback(_ context.Context, _ *orders.GetRequest, cause error) (*orders.Order, error) {
+	return nil, cause
+}
