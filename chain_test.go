@@ -1,0 +1,336 @@
+package surecall_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/breaker"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/limit"
+	"github.com/surecall/surecall/surecalltest"
+)
+
+// The order of the chain: what stands outside sees, bounds or judges what is inside. Each
+// case would fail if its step stood elsewhere.
+func TestChainOrder(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"user interceptors are outside of all", userInterceptorsAreOutside},
+		{"1 observe sees every rejection", observeSeesRejections},
+		{"3 second best runs on the caller's context", secondBestOnCallersContext},
+		{"4 the call deadline is shared by all attempts", deadlineIsShared},
+		{"4 the call deadline bounds the wait for a rate", deadlineBoundsWaits},
+		{"5 a call that the rate refuses is no failure for the breakers", rateBeforeBreakers},
+		{"5 a breaker that opens while a call waits for its rate rejects it", breakersAfterWaits},
+		{"5 the rate counts calls, not attempts", rateCountsCalls},
+		{"6 the throttle judges calls, not attempts", throttleJudgesCalls},
+		{"7 the service breaker's trial is one attempt", trialIsOneAttempt},
+		{"7 what the service breaker rejects does not open the method's", serviceBeforeMethod},
+		{"8 the method breaker judges calls, not attempts", methodBreakerJudgesCalls},
+		{"9 a rejection of ours is final", rejectionIsFinal},
+		{"10 an attempt holds a slot, a pause does not", slotsAreOfAttempts},
+		{"12 the attempt timeout begins with the slot", timeoutBeginsWithSlot},
+		{"12 the attempt timeout begins with the pick", timeoutBeginsWithPick},
+	} {
+		t.Run(test.name, func(t *testing.T) { bubble(t, test.run) })
+	}
+}
+
+func userInterceptorsAreOutside(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 3)
+	seen, deadline := 0, false
+	client := ready(t, cluster, surecall.WithDialOptions(grpc.WithChainUnaryInterceptor(
+		func(ctx context.Context, m string, q, r any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+			seen++
+			_, deadline = ctx.Deadline()
+			return invoke(ctx, m, q, r, cc, o...)
+		})))
+	failFirst(cluster, 2, codes.Unavailable)
+	get(t, client)
+	if seen != 1 || deadline {
+		t.Errorf("seen %d times, with a deadline: %v: want the caller's own call, once", seen, deadline)
+	}
+}
+
+func observeSeesRejections(t *testing.T) {
+	for reason, option := range map[error]surecall.Option{
+		surecall.ErrRateLimited: surecall.WithRateLimit(limit.Rate{PerSecond: 1}),
+		surecall.ErrThrottled:   surecall.WithThrottle(limit.Throttle{}),
+		surecall.ErrServiceDown: surecall.WithOptions(),
+		surecall.ErrMethodDown:  surecall.WithMethodBreaker(breaker.MethodPolicy{}),
+		surecall.ErrConcurrency: surecall.WithConcurrency(limit.Concurrency{Limit: 1}),
+	} {
+		cluster, events := surecalltest.NewCluster(t, 1), &log{}
+		client := ready(t, cluster, events.option(), option)
+		cluster.Instance(0).Delay(20 * time.Millisecond)
+		failFirst(cluster, 1e9, codes.Unavailable)
+		rejected := 0
+		for _, r := range load(t, client, placeMethod, 10*time.Millisecond, 2*time.Second) {
+			if errors.Is(r.err, reason) {
+				rejected++
+			}
+		}
+		told := 0
+		for _, e := range eventsOf[event.CallRejected](events) {
+			if errors.Is(e.Err, reason) {
+				told++
+			}
+		}
+		if rejected == 0 || told != rejected {
+			t.Errorf("%v: %d calls rejected, %d CallRejected: want one for each", reason, rejected, told)
+		}
+	}
+}
+
+func secondBestOnCallersContext(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 2)
+	client := ready(t, cluster, surecall.WithCallDeadline(time.Second), surecall.ForMethod(getMethod, surecall.WithFallback(
+		func(ctx context.Context, _ *orders.GetRequest, _ error) (*orders.Order, error) {
+			return &orders.Order{}, ctx.Err()
+		})))
+	hangAll(cluster)
+	began := time.Now()
+	if _, err := unary(t.Context(), client, getMethod); err != nil || time.Since(began) != time.Second {
+		t.Errorf("error %v after %v: want the fallback's answer after the call deadline of 1s", err, time.Since(began))
+	}
+}
+
+func deadlineIsShared(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 3)
+	client := ready(t, cluster, surecall.WithCallDeadline(500*time.Millisecond))
+	hangAll(cluster)
+	var trace surecall.CallTrace
+	began := time.Now()
+	_, err := unary(t.Context(), client, getMethod, surecall.Trace(&trace))
+	if took := time.Since(began); status.Code(err) != codes.DeadlineExceeded || took != 500*time.Millisecond || len(trace.Attempts) < 2 {
+		t.Errorf("error %v after %v and %d attempts: want the deadline of all, 500ms", err, took, len(trace.Attempts))
+	}
+}
+
+func deadlineBoundsWaits(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 1)
+	client := ready(t, cluster, surecall.WithCallDeadline(100*time.Millisecond),
+		surecall.WithRateLimit(limit.Rate{PerSecond: 5, Burst: 1, Wait: true}))
+	get(t, client)
+	began := time.Now()
+	if _, err := unary(t.Context(), client, getMethod); !errors.Is(err, limit.ErrNoTime) || time.Since(began) != 0 {
+		t.Errorf("error %v after %v: want it at once, that the deadline cannot be met", err, time.Since(began))
+	}
+}
+
+func rateBeforeBreakers(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 1), &log{}
+	client := ready(t, cluster, events.option(),
+		surecall.WithRateLimit(limit.Rate{PerSecond: 10, Burst: 1}), surecall.WithMethodBreaker(breaker.MethodPolicy{MinRequests: 5}))
+	rejected := 0
+	for _, r := range load(t, client, getMethod, time.Millisecond, 5*time.Second) {
+		switch {
+		case errors.Is(r.err, surecall.ErrRateLimited):
+			rejected++
+		case r.err != nil:
+			t.Fatalf("error %v: want none but of the rate", r.err)
+		}
+	}
+	if opened := len(eventsOf[event.MethodBreakerChanged](events)) + len(eventsOf[event.ServiceBreakerChanged](events)); rejected < 4000 || opened > 0 {
+		t.Errorf("%d calls over the rate, %d changes of breakers: want many and none", rejected, opened)
+	}
+}
+
+func breakersAfterWaits(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 1)
+	client := ready(t, cluster,
+		surecall.WithRateLimit(limit.Rate{PerSecond: 1, Burst: 1, Wait: true, MaxWait: 5 * time.Second}),
+		surecall.WithMethodBreaker(breaker.MethodPolicy{}))
+	get(t, client)
+	time.AfterFunc(500*time.Millisecond, func() {
+		if err := client.SetMethodMode(getMethod, breaker.ForcedOpen); err != nil {
+			t.Error(err)
+		}
+	})
+	began := time.Now()
+	if _, err := unary(t.Context(), client, getMethod); !errors.Is(err, surecall.ErrMethodDown) || time.Since(began) != time.Second {
+		t.Errorf("error %v after %v: want the breaker's, when the wait of 1s is over", err, time.Since(began))
+	}
+	if n := cluster.Calls(); n != 1 {
+		t.Errorf("%d calls reached the instance: want the first only", n)
+	}
+}
+
+func rateCountsCalls(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 3)
+	client := ready(t, cluster, surecall.WithRateLimit(limit.Rate{PerSecond: 1, Burst: 3}))
+	for range 3 {
+		failFirst(cluster, 2, codes.Unavailable)
+		get(t, client)
+	}
+	if n := cluster.Calls(); n != 9 {
+		t.Errorf("%d attempts: want three of each of the three calls that the rate allows", n)
+	}
+}
+
+// flaky fails two of three attempts, in turn, so that each call succeeds with its third.
+func flaky(c *surecalltest.Cluster) {
+	attempt := 0
+	for _, i := range c.Instances() {
+		i.FailFunc(func(string, int64) error {
+			if attempt++; attempt%3 != 0 {
+				return status.Error(codes.Unavailable, "two of three")
+			}
+			return nil
+		})
+	}
+}
+
+func throttleJudgesCalls(t *testing.T) {
+	judgesCalls(t, surecall.WithThrottle(limit.Throttle{K: 1.1}))
+}
+
+func methodBreakerJudgesCalls(t *testing.T) {
+	judgesCalls(t, surecall.WithMethodBreaker(breaker.MethodPolicy{FailureRatio: 0.1}))
+}
+
+// judgesCalls tests that nothing rejects calls that succeed, though most attempts fail.
+func judgesCalls(t *testing.T, o surecall.Option) {
+	t.Helper()
+	cluster := surecalltest.NewCluster(t, 3)
+	client := ready(t, cluster, o, surecall.WithRetryBudget(paid), surecall.WithoutBreaker())
+	flaky(cluster)
+	for range 200 {
+		get(t, client)
+	}
+	if n := cluster.Calls(); n != 600 {
+		t.Errorf("%d attempts for 200 calls: want three each", n)
+	}
+}
+
+func trialIsOneAttempt(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 3), &log{}
+	client := ready(t, cluster, events.option())
+	failFirst(cluster, 1e9, codes.Unavailable)
+	load(t, client, getMethod, 5*time.Millisecond, 1500*time.Millisecond)
+	before := sum(reached(cluster))
+	load(t, client, getMethod, 5*time.Millisecond, time.Second)
+	if n := sum(reached(cluster)) - before; n > 21 {
+		t.Errorf("%d attempts in 1 s of an open breaker: want one in 50 ms", n)
+	}
+}
+
+func serviceBeforeMethod(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 1), &log{}
+	client := ready(t, cluster, events.option(), surecall.WithMethodBreaker(breaker.MethodPolicy{MinRequests: 5}))
+	if err := client.SetServiceMode(breaker.ForcedOpen); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := unary(t.Context(), client, getMethod); !errors.Is(err, surecall.ErrServiceDown) {
+			t.Fatalf("error %v: want the service breaker's", err)
+		}
+	}
+	if err := client.SetServiceMode(breaker.Automatic); err != nil {
+		t.Fatal(err)
+	}
+	get(t, client)
+	if changes := eventsOf[event.MethodBreakerChanged](events); len(changes) > 0 {
+		t.Errorf("%+v: want that the method breaker stays closed", changes)
+	}
+}
+
+func rejectionIsFinal(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 3), &log{}
+	client := ready(t, cluster, events.option(), surecall.WithConcurrency(limit.Concurrency{Limit: 1}))
+	release := holdAll(cluster)
+	defer release()
+	go func() { _, _ = unary(t.Context(), client, placeMethod) }()
+	synctest.Wait()
+	began := time.Now()
+	if _, err := unary(t.Context(), client, getMethod); !errors.Is(err, surecall.ErrConcurrency) || time.Since(began) != 0 {
+		t.Errorf("error %v after %v: want the limit's at once", err, time.Since(began))
+	}
+	if n := len(eventsOf[event.AttemptRetried](events)) + len(eventsOf[event.RetryDenied](events)); n != 0 {
+		t.Errorf("%d retries made or denied: want that none is thought of", n)
+	}
+}
+
+// A call that pauses between two attempts holds no slot: another can have it. If that is
+// still under way when the pause is over, the call ends with what its instance said.
+func slotsAreOfAttempts(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 1), &log{}
+	client := ready(t, cluster, surecall.WithConcurrency(limit.Concurrency{Limit: 1}), events.option())
+	cluster.Instance(0).FailFunc(func(method string, _ int64) error {
+		if method == getMethod {
+			return retryIn(codes.Unavailable, 100*time.Millisecond)
+		}
+		return nil
+	})
+	cluster.Instance(0).DelayFunc(func(method string, _ int64) time.Duration {
+		if method == placeMethod {
+			return 200 * time.Millisecond
+		}
+		return 0
+	})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := unary(t.Context(), client, getMethod)
+		failed <- err
+	}()
+	advance(50 * time.Millisecond)
+	if _, err := unary(t.Context(), client, placeMethod); err != nil {
+		t.Errorf("a call while another pauses: %v", err)
+	}
+	if err := <-failed; status.Code(err) != codes.Unavailable || errors.Is(err, surecall.ErrConcurrency) {
+		t.Errorf("error %v: want the instance's", err)
+	}
+	if n := cluster.Instance(0).CallsOf(getMethod); n != 1 || len(eventsOf[event.AttemptRetried](events)) != 1 {
+		t.Errorf("%d attempts reached the instance: want that the second finds no slot", n)
+	}
+}
+
+func timeoutBeginsWithSlot(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 2), &log{}
+	client := ready(t, cluster, events.option(), surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: 100 * time.Millisecond}),
+		surecall.WithConcurrency(limit.Concurrency{Limit: 1, Queue: limit.Queue{MaxWaiting: 10, Interval: time.Second}}))
+	for _, i := range cluster.Instances() {
+		i.Delay(80 * time.Millisecond)
+	}
+	changes := len(eventsOf[event.InstanceChanged](events))
+	for _, r := range load(t, client, getMethod, time.Millisecond, 5*time.Millisecond) {
+		if r.err != nil {
+			t.Errorf("error %v after %v: want success", r.err, r.took)
+		}
+	}
+	if n := cluster.Calls(); n != 5 {
+		t.Errorf("%d attempts for 5 calls, of which one waited for 320 ms: want none cut for that", n)
+	}
+	if changed := eventsOf[event.InstanceChanged](events)[changes:]; len(changed) > 0 {
+		t.Errorf("%+v: want no instance blamed", changed)
+	}
+	for _, i := range client.Instances() {
+		if i.Breaker.Failures != 0 || i.Latency > 100*time.Millisecond {
+			t.Errorf("%s: %d failures, latency %v: want none, and that of an attempt", i.ID, i.Breaker.Failures, i.Latency)
+		}
+	}
+}
+
+func timeoutBeginsWithPick(t *testing.T) {
+	cluster, events := surecalltest.NewCluster(t, 1), &log{}
+	cluster.Instance(0).Delist()
+	client := cluster.Client(events.option())
+	time.AfterFunc(2*time.Second, cluster.Instance(0).List)
+	if _, err := unary(t.Context(), client, getMethod, grpc.WaitForReady(true)); err != nil {
+		t.Error(err)
+	}
+	if n := len(eventsOf[event.AttemptRetried](events)); n != 0 {
+		t.Errorf("%d retries of a call that waited: want none", n)
+	}
+}
