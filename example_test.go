@@ -67,9 +67,17 @@ func (s *shop) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, er
 
 // openShops starts as many servers on loopback and returns a target that names them.
 func openShops(shops ...*shop) (target string, closeAll func()) {
+	var services []orders.OrdersServer
+	for _, s := range shops {
+		services = append(services, s)
+	}
+	return openAll(services...)
+}
+
+func openAll(services ...orders.OrdersServer) (target string, closeAll func()) {
 	var addresses []string
 	var servers []*grpc.Server
-	for _, s := range shops {
+	for _, s := range services {
 		lis, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			fmt.Println(err)
