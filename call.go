@@ -29,12 +29,13 @@ type rpc struct {
 // run makes attempts until one ends the call.
 func (u *unaryCall) run(now time.Time) error {
 	a := &u.first
-	var before error // of the attempt before
+	var prior *unaryAttempt // the attempt before, which ended with before
+	var before error
 	for {
 		u.begin(a, now)
 		last, err := u.attempt(a, now)
-		if before != nil && isRejection(err) {
-			return u.end(last, before) // something was sent: a rejection would deny that
+		if prior != nil && isRejection(err) {
+			return u.end(prior, before) // something was sent: a rejection would deny that
 		}
 		if a = last; a.cutShort && a.hung {
 			u.hangs++
@@ -53,7 +54,7 @@ func (u *unaryCall) run(now time.Time) error {
 		if err := pause(u.ctx, wait); err != nil {
 			return u.end(a, err)
 		}
-		before = err
+		prior, before = a, err
 		next := &unaryAttempt{}
 		next.attempt.Prior, next.attempt.Rotate = &a.attempt, a.attempt.Rotate
 		a, now = next, time.Now()

@@ -20,6 +20,8 @@ func (c *Client) SetInstanceMode(id string, m breaker.Mode) error {
 // breaker.Automatic ends either and begins anew, closed. It outlives [Client.Update], unless
 // that takes the breaker away. A client without a service breaker is an error.
 func (c *Client) SetServiceMode(m breaker.Mode) error {
+	c.core.mu.Lock() // an Update carries modes over
+	defer c.core.mu.Unlock()
 	b := c.core.state.Load().service
 	if b == nil {
 		return fmt.Errorf("surecall: SetServiceMode %v: the client of %q has no service breaker", m, c.core.service)
@@ -32,10 +34,16 @@ func (c *Client) SetServiceMode(m breaker.Mode) error {
 // SetServiceMode does for the service's. A method without a breaker is an error: see
 // [WithMethodBreaker].
 func (c *Client) SetMethodMode(method string, m breaker.Mode) error {
-	b := c.core.state.Load().methods.find(method).breaker
-	if b == nil {
+	c.core.mu.Lock()
+	defer c.core.mu.Unlock()
+	methods := c.core.state.Load().methods
+	found := methods.find(method)
+	switch {
+	case found.breaker == nil:
 		return fmt.Errorf("surecall: SetMethodMode %q: the method has no breaker: want WithMethodBreaker", method)
+	case (*methods.table.Load())[method] != found:
+		return fmt.Errorf("surecall: SetMethodMode %q: the client knows %d methods already, and keeps no breaker for more", method, maxMethods)
 	}
-	b.SetMode(m)
+	found.breaker.SetMode(m)
 	return nil
 }

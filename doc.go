@@ -193,10 +193,11 @@
 //	concurrency              attempts           waits in a queue, or ErrConcurrency
 //	concurrency of instance  attempts on one    it is passed over; if all are: ErrConcurrency
 //
-// Each is of the client, or of a pattern of [ForMethod]; both may hold. While there is not
-// room for all, [WithPriority] says who goes first. An instance that answers
-// RESOURCE_EXHAUSTED, or says when to come again, gets a smaller share of the calls for
-// some seconds, and is not ejected for it.
+// Rate and concurrency are the client's, or those of a pattern of [ForMethod]; both may
+// hold. A throttle is each method's own. While there is not room for all, [WithPriority]
+// says who goes first. An instance that answers RESOURCE_EXHAUSTED, or UNAVAILABLE and
+// when to come again, gets a smaller share of the calls for some seconds, and is not
+// ejected for the former.
 //
 // The deadline of a call travels with it (grpc-timeout), so that its handler's own calls
 // end in time if they are made with the handler's context. A handler that wants some of
@@ -246,7 +247,8 @@
 // A deadline that surecall set says so. Wrong options are reported all at once, by
 // [NewClient], each with the field, its value and its bounds, and so are policies that
 // contradict each other; what is valid and likely not meant is an event.ConfigWarning. A
-// call with grpc.WaitForReady(true) waits for an instance instead of being rejected.
+// call with grpc.WaitForReady(true) waits for an instance to be connected instead of being
+// rejected; a limit rejects it as any other.
 //
 // # When all goes wrong
 //

@@ -65,10 +65,10 @@ func (t *tries) leave(err error) {
 	}
 	now, p99 := time.Now(), m.stats.p99()
 	elapsed := now.Sub(t.gate.passed)
-	verdict := breaker.Success
+	verdict, rejected := breaker.Success, isRejection(err)
 	switch {
 	case err == nil:
-	case isRejection(err):
+	case rejected: // by a limit of ours, say: the service has refused nothing
 		verdict = breaker.Ignored
 	default:
 		verdict = t.state.settings.classify(breaker.Outcome{
@@ -79,8 +79,8 @@ func (t *tries) leave(err error) {
 	if m.breaker != nil {
 		m.breaker.Record(t.gate.entry, verdict, elapsed, now)
 	}
-	if m.throttle != nil && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
-		m.throttle.Done(verdict == breaker.Success, now)
+	if m.throttle != nil && !rejected && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
+		m.throttle.Done(verdict == breaker.Success || verdict == breaker.RatioFailure, now)
 	}
 }
 

@@ -2,6 +2,7 @@ package surecall_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -257,4 +258,23 @@ func withLifecycle(c *surecalltest.Cluster) {
 	for _, i := range c.Instances() {
 		i.Change(markLifecycle)
 	}
+}
+
+// A call that an instance may have executed does not end as one that was never sent,
+// whatever its last attempt met: who repeats a rejected call would have it executed twice.
+func TestExecutedCallIsNotRejected(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster)
+		cluster.Instance(0).KillAfter(1)
+		var trace surecall.CallTrace
+		_, err := unary(t.Context(), client, getMethod, surecall.Trace(&trace))
+		var r *surecall.Rejection
+		if status.Code(err) != codes.Unavailable || errors.As(err, &r) {
+			t.Errorf("%v: want the end of the first attempt's connection", err)
+		}
+		if n := len(trace.Attempts); n < 2 || !trace.Attempts[0].Executed || trace.Attempts[n-1].Instance != "" {
+			t.Errorf("attempts %+v: want one that was executed, and at last one that found nobody", trace.Attempts)
+		}
+	})
 }

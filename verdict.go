@@ -112,11 +112,15 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 	return verdict
 }
 
-// yields has an instance get fewer calls that said it has too much to do, or when to come
-// again.
+// yields has an instance get fewer calls that said it has too much to do, or that it is
+// not to be had for a while. When to repeat some other failure is about the request.
 func (c *core) yields(at *balancer.Attempt, err error, clock int64) {
-	pushback, _, pushed := retry.Pushback(at.Trailer(), err)
-	if pushed || status.Code(err) == codes.ResourceExhausted {
+	code := status.Code(err)
+	if code != codes.ResourceExhausted && code != codes.Unavailable {
+		return
+	}
+	pushback, stop, pushed := retry.Pushback(at.Trailer(), err)
+	if code == codes.ResourceExhausted || pushed && !stop {
 		c.fleet.Yield(at.Instance(), pushback, clock)
 	}
 }

@@ -1,11 +1,14 @@
 package surecall_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -96,4 +99,30 @@ func retryIn(code codes.Code, d time.Duration) error {
 		return err
 	}
 	return s.Err()
+}
+
+// When to repeat an answer of another kind, a conflict of transactions for example, says
+// nothing about how much its instance can take; nor does it that it must not be repeated.
+func TestPushbackOfARequestIsNotTheInstances(t *testing.T) {
+	for name, interceptor := range map[string]grpc.UnaryServerInterceptor{
+		"ABORTED with RetryInfo": func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+			return nil, retryIn(codes.Aborted, 20*time.Second)
+		},
+		"FAILED_PRECONDITION, never again": func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+			_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
+			return nil, status.Error(codes.FailedPrecondition, "never again")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				client := ready(t, surecalltest.NewCluster(t, 2, grpc.ChainUnaryInterceptor(interceptor)), surecall.WithoutRetry())
+				load(t, client, getMethod, 20*time.Millisecond, 2*time.Second)
+				for _, i := range client.Instances() {
+					if i.Share != 1 || i.Rest != 0 {
+						t.Errorf("%s: share %v, rest %v: want all of it, and none", i.ID, i.Share, i.Rest)
+					}
+				}
+			})
+		})
+	}
 }

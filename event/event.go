@@ -8,7 +8,8 @@ type Event interface{ event() }
 
 // Handler receives events. It is called on the goroutine where the event happened, often
 // that of a call or of gRPC itself: it must return fast, must not block, must not call
-// Close or Update of the client that it hears of, and must be safe for concurrent use.
+// Close, Update or a Set…Mode of the client that it hears of, and must be safe for
+// concurrent use.
 type Handler func(Event)
 
 // Tee returns a handler that hands each event to all of handlers, in order. nil
