@@ -88,7 +88,7 @@ func TestHedgeBlamesNoLoser(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster, events := surecalltest.NewCluster(t, 4), &log{}
 		client := ready(t, cluster, events.option(), surecall.WithHedge(retry.Hedge{Delay: 15 * time.Millisecond}))
-		slowReplies(cluster, 80*time.Millisecond)
+		slowReplies(cluster, 45*time.Millisecond) // below the patience of 50 ms: nobody is suspected
 		changes := len(eventsOf[event.InstanceChanged](events))
 		results := load(t, client, getMethod, 5*time.Millisecond, 10*time.Second)
 		wantAll(t, results, 120*time.Millisecond)
