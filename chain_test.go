@@ -35,6 +35,7 @@ func TestChainOrder(t *testing.T) {
 		{"5 a breaker that opens while a call waits for its rate rejects it", breakersAfterWaits},
 		{"5 the rate counts calls, not attempts", rateCountsCalls},
 		{"6 the throttle judges calls, not attempts", throttleJudgesCalls},
+		{"6 what a limit of ours refuses is no refusal of the service", limitsAreNotTheService},
 		{"7 the service breaker's trial is one attempt", trialIsOneAttempt},
 		{"7 what the service breaker rejects does not open the method's", serviceBeforeMethod},
 		{"8 the method breaker judges calls, not attempts", methodBreakerJudgesCalls},
@@ -194,6 +195,27 @@ func flaky(c *surecalltest.Cluster) {
 
 func throttleJudgesCalls(t *testing.T) {
 	judgesCalls(t, surecall.WithThrottle(limit.Throttle{K: 1.1}))
+}
+
+func limitsAreNotTheService(t *testing.T) {
+	for name, limited := range map[string]surecall.Option{
+		"client":   surecall.WithConcurrency(limit.Concurrency{Limit: 1}),
+		"instance": surecall.WithInstanceConcurrency(limit.Concurrency{Limit: 1}),
+	} {
+		for judge, option := range map[string]surecall.Option{
+			"throttle":       surecall.WithThrottle(limit.Throttle{}),
+			"method breaker": surecall.WithMethodBreaker(breaker.MethodPolicy{}),
+		} {
+			cluster := surecalltest.NewCluster(t, 1)
+			client := ready(t, cluster, limited, option)
+			cluster.Instance(0).Delay(100 * time.Millisecond)
+			for _, r := range load(t, client, getMethod, 5*time.Millisecond, time.Second) {
+				if r.err != nil && !errors.Is(r.err, surecall.ErrConcurrency) {
+					t.Fatalf("%s under a full limit of the %s: error %v: want only the limit's", judge, name, r.err)
+				}
+			}
+		}
+	}
 }
 
 func methodBreakerJudgesCalls(t *testing.T) {
