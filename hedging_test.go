@@ -103,8 +103,14 @@ func TestHedgeBlamesNoLoser(t *testing.T) {
 		if calls := reached(cluster); slices.Max(calls) > slices.Min(calls)*3/2 {
 			t.Errorf("calls per instance %v: want about as many each", calls)
 		}
-		if n := len(eventsOf[event.InstanceChanged](events)) - changes + len(eventsOf[event.AttemptRetried](events)); n > 0 {
-			t.Errorf("%d changes of instances and retries: want none", n)
+		for _, c := range eventsOf[event.InstanceChanged](events)[changes:] {
+			// Slow replies one upon another can make a suspect for a moment, hedged or not.
+			if c.To != event.Suspect && c.From != event.Suspect {
+				t.Errorf("%+v: want no change", c)
+			}
+		}
+		if retried := eventsOf[event.AttemptRetried](events); len(retried) > 0 {
+			t.Errorf("retries %+v: want none", retried)
 		}
 	})
 }
