@@ -16,8 +16,12 @@
 //
 //	             in flight, of a limit L  bucket keeps, of a burst B     throttle's K
 //	sheddable    L − ⌊L/5⌋ (80 %)         ⌊B/2⌋, and it never waits      1 + (K−1)/2
-//	normal       L − ⌊L/20⌋ (95 %)        ⌊B/20⌋, or half of MaxWait     K
-//	critical     L                        nothing, and all of MaxWait    1 + 2(K−1)
+//	normal       L − ⌊L/20⌋ (95 %)        ⌊B/20⌋                         K
+//	critical     L                        nothing                        1 + 2(K−1)
+//
+// With Rate.Wait a bucket keeps nothing from normal calls, which wait for half of MaxWait
+// at most; critical ones wait for all of it. Turns come in the order in which calls came;
+// of one that gives up, those behind it move up.
 //
 // The fifth is what Stripe keeps for critical requests ("Scaling your API with rate
 // limiters", 2017); the twentieth, which is nothing in limits below 20, is ours. So an
@@ -123,5 +127,6 @@
 // one: golang.org/x/time/rate has a lock of its own in any case, and ours around it keeps
 // clock readings that arrive out of order from being paid for twice.
 //
-// The package starts no goroutine. Timers run only while a call waits.
+// The package starts no goroutine but those of its timers, which run only while a call
+// waits.
 package limit

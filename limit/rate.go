@@ -13,9 +13,12 @@ import (
 type RateLimiter struct {
 	policy Rate
 
-	mu     sync.Mutex // guards what follows
-	bucket *rate.Limiter
-	latest time.Time
+	mu      sync.Mutex // guards what follows
+	bucket  *rate.Limiter
+	latest  time.Time
+	waiting list        // the oldest at its head; none has taken its token yet
+	due     time.Time   // of the next token, while anyone waits
+	timer   *time.Timer // for due; nil until somebody waited
 }
 
 // NewRateLimiter returns a limiter with a full burst. p must be valid: see
@@ -26,44 +29,36 @@ func NewRateLimiter(p Rate, now time.Time) *RateLimiter {
 }
 
 // Take lets one call through, waiting for its turn if the policy says so. It returns nil,
-// a *[RateError], or the error of ctx when that ended the wait. A wait that could not end
-// before the deadline of ask, less what it needs, is not begun. now is the time by the
-// caller's clock.
+// a *[RateError], or the error of ctx when that ended the wait: then those behind it move
+// up. A wait that could not end before the deadline of ask, less what it needs, is not
+// begun. now is the time by the caller's clock.
 func (l *RateLimiter) Take(ctx context.Context, ask Ask, now time.Time) error {
-	turn, wait, err := l.take(ask, ask.latest(ctx), now)
-	if err != nil || wait == 0 {
+	w, err := l.take(ask, ask.latest(ctx), now)
+	if err != nil || w == nil {
 		return err
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
-		return nil
+	case err := <-w.answer:
+		return err
 	case <-ctx.Done():
-		l.mu.Lock()
-		turn.CancelAt(l.advance(time.Now()))
-		l.mu.Unlock()
-		return ctx.Err()
+		if l.leave(w) {
+			return ctx.Err()
+		}
+		return nil // its turn came first
 	}
 }
 
-// Tokens returns how many calls could begin at once now; negative while calls wait.
-func (l *RateLimiter) Tokens(now time.Time) float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.bucket.TokensAt(l.advance(now))
-}
-
-// take takes a token, at once or for a turn after wait, or says why not.
-func (l *RateLimiter) take(ask Ask, latest, now time.Time) (turn *rate.Reservation, wait time.Duration, err error) {
+// take takes a token, or a turn among those who wait for one, or says why not.
+func (l *RateLimiter) take(ask Ask, latest, now time.Time) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
-	tokens := l.bucket.TokensAt(now)
+	l.serve(now)
+	tokens := l.bucket.TokensAt(now) - float64(l.waiting.len)
 	kept := l.kept(ask.Priority)
 	if tokens >= 1+kept {
 		l.bucket.AllowN(now, 1)
-		return nil, 0, nil
+		return nil, nil
 	}
 	most := l.mostWait(ask.Priority)
 	if most == 0 {
@@ -71,17 +66,16 @@ func (l *RateLimiter) take(ask Ask, latest, now time.Time) (turn *rate.Reservati
 		if tokens >= 1 {
 			why = ErrShed
 		}
-		return nil, 0, &RateError{l.until(1 + kept - tokens), why}
+		return nil, &RateError{l.until(1 + kept - tokens), why}
 	}
-	wait = l.until(1 - tokens)
+	wait := l.until(1 - tokens)
 	if wait > most {
-		return nil, 0, &RateError{wait - most, ErrRate}
+		return nil, &RateError{wait - most, ErrRate}
 	}
 	if !latest.IsZero() && now.Add(wait).After(latest) {
-		return nil, 0, &RateError{wait, ErrNoTime}
+		return nil, &RateError{wait, ErrNoTime}
 	}
-	turn = l.bucket.ReserveN(now, 1)
-	return turn, turn.DelayFrom(now), nil
+	return l.wait(now), nil
 }
 
 // kept is how many tokens a call of priority p must leave to more important ones.

@@ -100,6 +100,101 @@ func TestRateWaits(t *testing.T) {
 	})
 }
 
+// TestGivingUpUsesUpNoRate: callers that stay for 400 ms, when the wait is half a second.
+// With a turn that was lost for each of them, 81 passed.
+func TestGivingUpUsesUpNoRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limit.NewRateLimiter(limit.Rate{PerSecond: 100, Burst: 1, Wait: true}, time.Now())
+		var passed atomic.Int64
+		var all sync.WaitGroup
+		for range 6000 { // 200 per second for 30 s
+			all.Go(func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer time.AfterFunc(400*time.Millisecond, cancel).Stop()
+				defer cancel()
+				if l.Take(ctx, limit.Ask{}, time.Now()) == nil {
+					passed.Add(1)
+				}
+			})
+			time.Sleep(5 * time.Millisecond)
+		}
+		all.Wait()
+		if n := passed.Load(); n < 2990 || n > 3050 {
+			t.Errorf("%d passed: want the 3000 of the rate", n)
+		}
+	})
+}
+
+// TestThoseBehindMoveUp when one gives up, whichever: at its turn, not before and not
+// beside another.
+func TestThoseBehindMoveUp(t *testing.T) {
+	for out := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			l := limit.NewRateLimiter(limit.Rate{PerSecond: 10, Burst: 1, Wait: true}, begin)
+			if err := l.Take(t.Context(), limit.Ask{}, begin); err != nil {
+				t.Fatal(err)
+			}
+			var at [4]time.Duration
+			var cancels [4]context.CancelFunc
+			var all sync.WaitGroup
+			for n := range at {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				cancels[n] = cancel
+				all.Go(func() {
+					if l.Take(ctx, limit.Ask{}, time.Now()) == nil {
+						at[n] = time.Since(begin).Round(time.Millisecond)
+					}
+				})
+				synctest.Wait()
+			}
+			time.Sleep(50 * time.Millisecond)
+			cancels[out]()
+			all.Wait()
+			turn := 100 * time.Millisecond
+			for n, got := range at {
+				switch {
+				case n == out && got != 0:
+					t.Errorf("%d gave up and passed at %v", n, got)
+				case n != out && got != turn:
+					t.Errorf("%d gave up; %d at %v, want %v", out, n, got, turn)
+				case n != out:
+					turn += 100 * time.Millisecond
+				}
+			}
+		})
+	}
+}
+
+// TestALateTimerCostsNoRate: each token is given away as of when it came.
+func TestALateTimerCostsNoRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		l := limit.NewRateLimiter(limit.Rate{PerSecond: 1000, Burst: 1, Wait: true}, begin)
+		var all sync.WaitGroup
+		for range 11 {
+			all.Go(func() {
+				if err := l.Take(t.Context(), limit.Ask{}, begin); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		// As if no timer had run until now: whoever comes is behind those 10.
+		if err := l.Take(t.Context(), limit.Ask{Priority: limit.Sheddable}, begin.Add(10500*time.Microsecond)); !errors.Is(err, limit.ErrRate) {
+			t.Errorf("before the next token: %v", err)
+		}
+		all.Wait()
+		if past := time.Since(begin); past != 0 {
+			t.Errorf("all have passed after %v: want by then", past)
+		}
+		if err := l.Take(t.Context(), limit.Ask{}, begin.Add(11001*time.Microsecond)); err != nil {
+			t.Errorf("the next: %v", err)
+		}
+	})
+}
+
 // TestRateWithClocksOutOfOrder: what x/time/rate alone would pay twice. Callers read
 // their clocks, and then some of them are held up.
 func TestRateWithClocksOutOfOrder(t *testing.T) {
@@ -167,8 +262,10 @@ func FuzzRate(f *testing.F) {
 			if err == nil && over < -hair || err != nil && over > hair {
 				t.Fatalf("%v with %v tokens to spare: %v", priority, over, err)
 			}
-			if off := l.Tokens(now) - tokens; off > hair || off < -hair {
-				t.Fatalf("%v tokens, want %v", l.Tokens(now), tokens)
+			if refused, ok := errors.AsType[*limit.RateError](err); ok {
+				if off := refused.RetryAfter.Seconds() + over/p.PerSecond; off > hair || off < -hair {
+					t.Fatalf("%v tokens too few, and the next in %v", -over, refused.RetryAfter)
+				}
 			}
 		}
 	})
