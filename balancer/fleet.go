@@ -62,6 +62,7 @@ type Fleet struct {
 	nextDue      atomic.Int64 // when the first ejected instance is due for a trial; 0: none is ejected
 	connectedNow atomic.Int64
 	rebuiltAt    atomic.Int64 // when a pick last asked for a rebuild
+	allRest      atomic.Int64 // until when it holds that all who are eligible rest
 	recovered    atomic.Int64 // when the service as a whole was last back
 	probes       atomic.Int64 // under way, or looking for their turn
 	active       atomic.Int64 // the priority that calls go to
@@ -213,7 +214,7 @@ func (f *Fleet) Another(a *Attempt) bool {
 	start := int(f.random() >> 1)
 	for n := range members {
 		i := members[(start%len(members)+n)%len(members)]
-		if i != a.instance && a.may(i) {
+		if i != a.instance && i.eligible() && !a.tried(i) && !a.full(i) {
 			return true
 		}
 	}

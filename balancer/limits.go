@@ -49,12 +49,22 @@ func (f *Fleet) newLimits(i *Instance) *limits {
 }
 
 // may reports whether a chooser may take i for a.
-func (a *Attempt) may(i *Instance) bool { return i.eligible() && !a.tried(i) && !a.full(i) }
+func (a *Attempt) may(i *Instance) bool { return i.eligible() && !a.tried(i) && !a.misses(i) }
 
 // full reports whether i has no room for a. One atomic load without a limit.
 func (a *Attempt) full(i *Instance) bool {
 	l := i.limits.Load().of(a)
 	return l != nil && l.Full(a.Priority)
+}
+
+// misses is full for whoever would take i: its limit learns that it holds calls back.
+func (a *Attempt) misses(i *Instance) bool {
+	l := i.limits.Load().of(a)
+	if l == nil || !l.Full(a.Priority) {
+		return false
+	}
+	l.Missed()
+	return true
 }
 
 // enter takes one of i's slots for a, and reports false if the last has gone to another

@@ -284,6 +284,53 @@ func TestAdaptiveLimitLearns(t *testing.T) {
 	})
 }
 
+// TestWhoGoesElsewhereWasHeldBack: an adaptive limit, which is measured again if it holds
+// calls back, learns of those that passed its instance over, and of nobody who only asked.
+func TestWhoGoesElsewhereWasHeldBack(t *testing.T) {
+	pick := func(route *Route) func(*rig) {
+		return func(r *rig) {
+			for range 20 { // some draws do not meet i0
+				a := &Attempt{Priority: limit.Critical, Route: route}
+				_, _ = r.pick(a, r.fleet.now())
+				a.finished(doneOK)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(*rig)
+		want bool
+	}{
+		{"asked for another", func(r *rig) {
+			for range 20 {
+				r.fleet.Another(&Attempt{Priority: limit.Critical})
+			}
+		}, false},
+		{"asked for the status", func(r *rig) { r.fleet.Status() }, false},
+		{"chosen", pick(nil), true},
+		{"pinned", pick(&Route{Instance: "i0"}), true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(Config{Concurrency: &limit.Concurrency{Adaptive: limit.Adaptive{On: true, Max: 20}}})
+			r.set(instances(2, nil))
+			l := r.member(t, "i0").limits.Load().unary
+			for l.InFlight() < 20 {
+				_ = l.Acquire(t.Context(), limit.Ask{Priority: limit.Critical}, time.Now())
+			}
+			c.do(r)
+			dipped := false
+			for range 100 {
+				time.Sleep(50 * time.Millisecond)
+				l.Sample(limit.Sample{Elapsed: 50 * time.Millisecond, Outcome: limit.Success}, time.Now())
+				dipped = dipped || l.Limit() < 20
+			}
+			if dipped != c.want {
+				t.Errorf("%s: measured again: %v, want %v", c.name, dipped, c.want)
+			}
+		})
+	}
+}
+
 // TestAdaptiveLimitGrowsFromOne: an attempt that has given back its slot was in flight, and
 // a limit that it filled was in use.
 func TestAdaptiveLimitGrowsFromOne(t *testing.T) {

@@ -27,7 +27,7 @@ func (a *Attempt) key() string {
 func (p *picker) pinned(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	var found *Instance
 	for _, i := range p.fleet.directory().withID(a.pin()) {
-		if i.conn.SubConn() != nil && !a.full(i) && (found == nil || i.eligible()) {
+		if i.conn.SubConn() != nil && !a.misses(i) && (found == nil || i.eligible()) {
 			found = i
 		}
 	}
@@ -50,7 +50,7 @@ func (p *picker) sticky(key uint64, a *Attempt, now int64) (*Instance, breaker.T
 		switch {
 		case i == nil:
 			return nil, breaker.Trial{}
-		case a.tried(i) || i.rests(now) || a.full(i):
+		case a.tried(i) || i.rests(now) || a.misses(i):
 		case i.eligible():
 			return i, breaker.Trial{}
 		case p.fleet.trialIsDue(a, now):

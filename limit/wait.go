@@ -40,9 +40,7 @@ func (l *Limiter) join(limit int, p Priority, latest, now time.Time) (took bool,
 			}
 			continue
 		}
-		if l.adaptive != nil {
-			l.adaptive.hold()
-		}
+		l.Missed()
 		if l.queue.policy.MaxWaiting == 0 {
 			if inFlight(w) < limit {
 				return false, ErrShed

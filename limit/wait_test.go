@@ -3,6 +3,7 @@ package limit_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,6 +216,26 @@ func TestContextEndsAsASlotComes(t *testing.T) {
 				t.Fatalf("%v, and %d in flight", err, l.InFlight())
 			}
 		}
+	})
+}
+
+// TestNobodyOvertakesWhenTheLimitRises: nothing tells of a limit that is its owner's. The
+// next who comes finds the room, and it goes to who waits.
+func TestNobodyOvertakesWhenTheLimitRises(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var known atomic.Int64
+		known.Store(1)
+		l := limit.NewLimiter(limit.Concurrency{Queue: limit.Queue{MaxWaiting: 2}}, func() int { return int(known.Load()) }, nil)
+		fill(t, l, 1)
+		first := come(t.Context(), l, limit.Ask{})
+		known.Store(2)
+		second := come(t.Context(), l, limit.Ask{})
+		ended(t, first, nil)
+		if !waits(second) {
+			t.Error("one who came later has the room")
+		}
+		l.Release()
+		ended(t, second, nil)
 	})
 }
 
