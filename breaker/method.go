@@ -19,11 +19,16 @@ type Method struct {
 	// no call is slow. Guarded by mu, and so is slowWhy.
 	slow    *gobreaker.CircuitBreaker[struct{}]
 	slowWhy string // why too many calls are slow; "" if not
+
+	given uint64 // trials; guarded by mu
 }
 
 // Entry is one call's passage through a [Method]. It is a value; the zero Entry is of no
 // call.
-type Entry struct{ word uint64 }
+type Entry struct {
+	word  uint64
+	trial uint64 // which one; 0: none
+}
 
 // NewMethod returns a closed breaker. p must be valid: see [MethodPolicy.Validate].
 // changed, which may be nil, is told each change as [Hooks].Changed is.
@@ -40,10 +45,11 @@ func NewMethod(p MethodPolicy, changed func(Change)) *Method {
 
 // Enter reports whether a call may pass; it is one atomic load while the breaker is
 // closed. Of the calls that come once an opening is over, one at a time passes, as a
-// trial. Whoever passed hands the Entry to [Method.Record] when the call has ended.
+// trial; one that has not ended after MethodPolicy.Open is lost, and the next passes.
+// Whoever passed hands the Entry to [Method.Record] when the call has ended.
 func (m *Method) Enter(now time.Time) (Entry, bool) {
 	if word := m.word.Load(); Closed(word) {
-		return Entry{word}, true
+		return Entry{word: word}, true
 	}
 	if !m.due(now) {
 		return Entry{}, false
@@ -51,9 +57,10 @@ func (m *Method) Enter(now time.Time) (Entry, bool) {
 	m.mu.Lock()
 	ok := m.due(now) && m.halfOpen()
 	if ok {
+		m.given++
 		m.dueAt.Store(m.instant(now.Add(m.policy.Open)))
 	}
-	e := Entry{m.word.Load()}
+	e := Entry{m.word.Load(), m.given}
 	m.mu.Unlock()
 	m.deliver()
 	if !ok {
@@ -70,9 +77,9 @@ func (m *Method) Enter(now time.Time) (Entry, bool) {
 //
 // A trial that is lost is not void: it counts if it ends while the breaker is still
 // half-open, or a method that always takes longer than MethodPolicy.Open would never
-// come back.
+// come back. The next one is due when the newest ends, whatever becomes of those before.
 func (m *Method) Record(e Entry, v Verdict, elapsed time.Duration, now time.Time) {
-	trial := !Closed(e.word)
+	trial := e.trial != 0
 	if v == Ignored && !trial || !m.live(e.word) {
 		return
 	}
@@ -81,10 +88,8 @@ func (m *Method) Record(e Entry, v Verdict, elapsed time.Duration, now time.Time
 	before := m.word.Load()
 	switch {
 	case !m.live(e.word):
-	case v == Ignored:
-		m.dueAt.Store(m.instant(now))
 	case trial:
-		m.settle(now, m.trialFailed(v, slow, elapsed))
+		m.recordTrial(e, v, slow, elapsed, now)
 	case Decided(e.word) != StateClosed:
 		m.rehearse(now, m.trialFailed(v, slow, elapsed))
 	default:
@@ -165,6 +170,19 @@ func (m *Method) Counts() MethodCounts {
 }
 
 // The methods below require m.mu.
+
+// recordTrial counts a trial. The newest may be running still: then none is due.
+func (m *Method) recordTrial(e Entry, v Verdict, slow bool, elapsed time.Duration, now time.Time) {
+	due := m.dueAt.Load()
+	if v == Ignored {
+		m.dueAt.Store(m.instant(now))
+	} else {
+		m.settle(now, m.trialFailed(v, slow, elapsed))
+	}
+	if e.trial != m.given && Decided(m.word.Load()) == StateHalfOpen {
+		m.dueAt.Store(due)
+	}
+}
 
 // count counts a call of a closed breaker. One that makes too many slow opens it as a
 // failure would: gobreaker asks whether to open after failures only.

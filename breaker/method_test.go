@@ -207,6 +207,32 @@ func TestMethodLateTrialsCount(t *testing.T) {
 	})
 }
 
+// TestLostTrialMakesWayForNone: it ends while the next one runs, beside which a third
+// passed.
+func TestLostTrialMakesWayForNone(t *testing.T) {
+	for _, v := range []breaker.Verdict{breaker.Success, breaker.Ignored} {
+		synctest.Test(t, func(t *testing.T) {
+			m := breaker.NewMethod(breaker.MethodPolicy{}, nil)
+			call(m, breaker.Failure, 0, 20)
+			awaitTrial(m)
+			lost, _ := m.Enter(time.Now())
+			time.Sleep(5 * time.Second)
+			running, ok := m.Enter(time.Now())
+			if !ok {
+				t.Fatal("no trial after one that is lost")
+			}
+			m.Record(lost, v, 5*time.Second, time.Now())
+			if _, ok := m.Enter(time.Now()); ok {
+				t.Fatalf("a lost trial ended with %v, and another passed beside the one that runs", v)
+			}
+			m.Record(running, breaker.Ignored, 0, time.Now())
+			if _, ok := m.Enter(time.Now()); !ok {
+				t.Fatal("no trial when none runs")
+			}
+		})
+	}
+}
+
 func TestMethodIgnoredTrialIsDueAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		changes := 0

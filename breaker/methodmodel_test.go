@@ -31,6 +31,7 @@ type methodReference struct {
 	start     time.Time // of the state, but half-open
 	until     time.Time
 	due       time.Time // half-open: of the next trial
+	given     int       // trials, in all
 	succeeded int       // trials
 	results   []callResult
 }
@@ -59,6 +60,7 @@ func (r *methodReference) window() (requests, failures, slow int) {
 func (r *methodReference) enter(s breaker.State) {
 	*r = methodReference{
 		dryRun: r.dryRun, mode: r.mode, state: s, epoch: r.epoch + 1, doublings: r.doublings, start: time.Now(),
+		given: r.given,
 	}
 }
 
@@ -113,29 +115,40 @@ func (r *methodReference) pass() bool {
 		return false
 	}
 	r.due = time.Now().Add(modelMethod.Open)
+	r.given++
 	return true
 }
 
-func (r *methodReference) trial(t *testing.T, b *breaker.Method, failed bool) {
+// latest is the number of the trial that passed last, 0 if what passes is none.
+func (r *methodReference) latest() int {
+	if r.shown() == breaker.StateClosed {
+		return 0
+	}
+	return r.given
+}
+
+func (r *methodReference) trial(t *testing.T, b *breaker.Method, trial int, failed bool) {
 	if failed {
 		r.open(t, b)
 		return
 	}
-	r.due = time.Now()
+	if trial == r.latest() {
+		r.due = time.Now()
+	}
 	if r.succeeded++; r.succeeded == modelMethod.Trials {
 		r.enter(breaker.StateClosed)
 	}
 }
 
 // record is told after b was, for the end of an opening.
-func (r *methodReference) record(t *testing.T, b *breaker.Method, epoch int, v breaker.Verdict, slow bool) {
+func (r *methodReference) record(t *testing.T, b *breaker.Method, epoch, trial int, v breaker.Verdict, slow bool) {
 	if epoch != r.epoch || r.mode != breaker.Automatic {
 		return
 	}
 	bad := v != breaker.Success
 	switch {
 	case v == breaker.Ignored:
-		if r.state == breaker.StateHalfOpen && !r.dryRun {
+		if r.state == breaker.StateHalfOpen && !r.dryRun && trial == r.given {
 			r.due = time.Now()
 		}
 	case r.state == breaker.StateClosed:
@@ -146,10 +159,10 @@ func (r *methodReference) record(t *testing.T, b *breaker.Method, epoch int, v b
 		}
 	case r.dryRun:
 		if r.halfOpen() {
-			r.trial(t, b, bad || slow)
+			r.trial(t, b, 0, bad || slow)
 		}
 	default:
-		r.trial(t, b, bad || slow)
+		r.trial(t, b, trial, bad || slow)
 	}
 }
 
@@ -178,8 +191,8 @@ func playMethod(t *testing.T, dryRun bool, program []byte) (openings int) {
 	})
 	ref := &methodReference{dryRun: dryRun, start: time.Now()}
 	type inFlight struct {
-		entry breaker.Entry
-		epoch int
+		entry        breaker.Entry
+		epoch, trial int
 	}
 	var calls []inFlight
 	for n := 0; n+1 < len(program); n += 2 {
@@ -202,10 +215,10 @@ func playMethod(t *testing.T, dryRun bool, program []byte) (openings int) {
 			switch {
 			case !ok:
 			case op == 5:
-				calls = append(calls, inFlight{e, ref.epoch})
+				calls = append(calls, inFlight{e, ref.epoch, ref.latest()})
 			default:
 				b.Record(e, verdict, elapsed, time.Now())
-				ref.record(t, b, ref.epoch, verdict, slow)
+				ref.record(t, b, ref.epoch, ref.latest(), verdict, slow)
 			}
 		case 6:
 			if len(calls) > 0 {
@@ -213,7 +226,7 @@ func playMethod(t *testing.T, dryRun bool, program []byte) (openings int) {
 				c := calls[k]
 				calls = append(calls[:k], calls[k+1:]...)
 				b.Record(c.entry, verdict, elapsed, time.Now())
-				ref.record(t, b, c.epoch, verdict, slow)
+				ref.record(t, b, c.epoch, c.trial, verdict, slow)
 			}
 		case 7:
 			if arg%16 == 15 {
@@ -264,10 +277,11 @@ func TestMethodModel(t *testing.T) {
 }
 
 func FuzzMethod(f *testing.F) {
-	f.Add(false, []byte{2, 2, 2, 2, 2, 2, 2, 2, 1, 20, 2, 1, 2, 1})                // trip, wait, two trials
-	f.Add(false, []byte{2, 5, 2, 5, 2, 5, 2, 5, 1, 20, 5, 0, 1, 20, 5, 0, 6, 1})   // slow calls, a lost trial
-	f.Add(true, []byte{2, 2, 2, 2, 2, 2, 2, 2, 1, 20, 2, 1, 2, 2, 1, 60, 2, 1, 2}) // a dry run's trials
-	f.Add(false, []byte{7, 1, 2, 2, 7, 0, 2, 2, 2, 2, 2, 2, 2, 2})                 // forced open, and back
+	f.Add(false, []byte{2, 2, 2, 2, 2, 2, 2, 2, 1, 20, 2, 1, 2, 1})                    // trip, wait, two trials
+	f.Add(false, []byte{2, 5, 2, 5, 2, 5, 2, 5, 1, 20, 5, 0, 1, 20, 5, 0, 6, 1})       // slow calls, a lost trial
+	f.Add(false, []byte{2, 2, 2, 2, 2, 2, 2, 2, 1, 20, 5, 0, 1, 20, 5, 0, 6, 0, 5, 0}) // a lost trial ends beside the next
+	f.Add(true, []byte{2, 2, 2, 2, 2, 2, 2, 2, 1, 20, 2, 1, 2, 2, 1, 60, 2, 1, 2})     // a dry run's trials
+	f.Add(false, []byte{7, 1, 2, 2, 7, 0, 2, 2, 2, 2, 2, 2, 2, 2})                     // forced open, and back
 	f.Fuzz(func(t *testing.T, dryRun bool, program []byte) {
 		if len(program) > 2000 {
 			t.Skip("longer than it is worth")

@@ -34,6 +34,7 @@ type Outcome struct {
 	NeverExecuted bool // no handler can have run it
 	Canceled      bool // ended by the caller or by us
 	TimedOut      bool // its own attempt timeout ran out
+	Pushback      bool // the server said when to come again
 
 	Elapsed time.Duration
 	P99     time.Duration // of its method; 0: not learned yet
@@ -47,6 +48,7 @@ type Classifier func(Outcome) Verdict
 //
 //	never executed, cancelled   Ignored
 //	attempt timeout             Failure
+//	UNAVAILABLE with a pushback Ignored: it has too much to do, and is there to say so
 //	UNAVAILABLE                 Failure: a lost connection is that too
 //	DEADLINE_EXCEEDED           Failure if it ran for at least the method's p99, else
 //	                            Ignored: the caller's deadline was shorter than the
@@ -67,6 +69,9 @@ func Classify(o Outcome) Verdict {
 	}
 	switch o.Code {
 	case codes.Unavailable:
+		if o.Pushback {
+			return Ignored
+		}
 		return Failure
 	case codes.DeadlineExceeded:
 		if o.P99 > 0 && o.Elapsed >= o.P99 {
