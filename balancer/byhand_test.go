@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +91,32 @@ func TestForcedOpenIsLast(t *testing.T) {
 		r.set(instances(2, nil)[:1])
 		if i := r.mustPick(t, &Attempt{}); i.id != "i0" {
 			t.Errorf("picked %s", i.id)
+		}
+	})
+}
+
+// TestForcedOpenAfterAll: whoever else has a connection comes first, full or tried: a call
+// is refused rather than sent to what was taken out by hand.
+func TestForcedOpenAfterAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := limited(2, 20, Config{Breaker: &breaker.Policy{MaxEjectedRatio: 1}})
+		other := r.member(t, "i1")
+		r.setMode(t, "i0", breaker.ForcedOpen)
+		eject(other)
+		first := &Attempt{}
+		r.mustPick(t, first)
+		if i := r.mustPick(t, &Attempt{Prior: first}); i != other {
+			t.Errorf("a retry went to %s", i.id)
+		}
+		r.fill(other)
+		for _, a := range []*Attempt{{}, {Rotate: true}, {Route: &Route{Key: "k"}}, {WaitForReady: true}} {
+			if i, err := r.pick(a, r.fleet.now()); !errors.Is(err, errRefused) {
+				t.Errorf("the other is full, and %+v went to %s, %v", a, i.ID(), err)
+			}
+		}
+		r.set(instances(1, nil))
+		for _, a := range []*Attempt{{}, {Rotate: true}, {Route: &Route{Key: "k"}}} {
+			r.mustPick(t, a)
 		}
 	})
 }

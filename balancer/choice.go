@@ -69,16 +69,13 @@ type leastLoadedChooser struct {
 }
 
 func (c *leastLoadedChooser) choose(a *Attempt, now int64) *candidate {
-	draws := 0
-	first, spare := c.draw(a, now, &draws)
-	if first == nil {
-		return spare
-	}
-	if len(c.candidates) == 1 {
+	s := sampling{left: maxDraws, whole: 1}
+	first := c.draw(a, now, &s)
+	if first == nil || len(c.candidates) == 1 {
 		return first
 	}
 	for range maxRedraws {
-		second, _ := c.draw(a, now, &draws)
+		second := c.draw(a, now, &s)
 		if second == nil {
 			break
 		}
@@ -103,23 +100,44 @@ func (c *leastLoadedChooser) wins(second, first *candidate, now int64) bool {
 	return ratio < band && c.fleet.chance() >= ratio*ratio
 }
 
-// draw samples candidates until one can be picked for a and is taken. spare is the first
-// that could be picked and was not taken.
-func (c *leastLoadedChooser) draw(a *Attempt, now int64, draws *int) (taken, spare *candidate) {
-	for ; *draws < maxDraws; *draws++ {
-		i := &c.candidates[c.table.draw(c.fleet.random())]
-		if !a.may(i.Instance) {
-			continue
+// draw samples candidates until one can be picked for a and is taken, with the probability
+// of its share; nil if too many were not.
+func (c *leastLoadedChooser) draw(a *Attempt, now int64, s *sampling) *candidate {
+	for {
+		for ; s.left > 0; s.left-- {
+			i := &c.candidates[c.table.draw(c.fleet.random())]
+			if !a.may(i.Instance) {
+				continue
+			}
+			share := c.fleet.share(i.Instance, now)
+			if share > s.most {
+				s.most = share
+			}
+			if share >= s.whole || share > 0 && c.fleet.chance()*s.whole < share {
+				return i
+			}
 		}
-		ok, some := c.fleet.accepts(i.Instance, now)
-		if ok {
-			return i, spare
-		}
-		if some && spare == nil {
-			spare = i
+		if !s.lower() {
+			return nil
 		}
 	}
-	return nil, spare
+}
+
+// sampling is how the draws of one choice go by shares.
+type sampling struct {
+	left  int     // draws that may still meet one that is not taken
+	whole float64 // a share as large as this is always taken
+	most  float64 // the largest met
+}
+
+// lower takes the largest share met for the whole, so that when all have little, they have
+// it of all calls: or most draws would meet nobody, and loads would never be compared.
+func (s *sampling) lower() bool {
+	if s.most == 0 || s.most >= s.whole {
+		return false
+	}
+	s.left, s.whole = maxDraws, s.most
+	return true
 }
 
 type roundRobin struct{}
@@ -158,7 +176,8 @@ type roundRobinChooser struct {
 }
 
 func (c *roundRobinChooser) choose(a *Attempt, now int64) *candidate {
-	var spare *candidate
+	var spare *candidate // of those not taken, each with the probability of its share
+	sum := 0.0
 	for range maxDraws {
 		turn := c.turn.Add(1)
 		_, point := math.Modf((float64(turn%(1<<40)) + 0.5) * c.step)
@@ -167,11 +186,11 @@ func (c *roundRobinChooser) choose(a *Attempt, now int64) *candidate {
 		if !a.may(i.Instance) {
 			continue
 		}
-		taken, some := c.fleet.accepts(i.Instance, now)
-		if taken {
+		share := c.fleet.share(i.Instance, now)
+		if share >= 1 || share > 0 && c.fleet.chance() < share {
 			return i
 		}
-		if some && spare == nil {
+		if sum += share; share > 0 && c.fleet.chance()*sum < share {
 			spare = i
 		}
 	}

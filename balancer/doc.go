@@ -60,8 +60,9 @@
 //  9. said that it is leaving
 //  10. ejected by hand
 //
-// From 6 on, those that this call has tried come after those it has not, and nobody is
-// called while an eligible instance is only at its limit. With no connection at all a call
+// From 6 to 9, those that this call has tried come after those it has not, and nobody is
+// called while an eligible instance is only at its limit; nor is one that was ejected by
+// hand while any other has a connection, at its limit or not. With no connection at all a call
 // is refused, after waiting a second for one that was lost; a call that waits for ready
 // waits on. Breakers eject at most half of the connected instances. Where losses of others
 // leave more ejected than that, the longest ejected get their trials at once.
@@ -88,8 +89,8 @@
 // which is how TCP shares a link (additive increase, multiplicative decrease; Chiu and
 // Jain, 1989): many clients settle on what the instance can serve without knowing of each
 // other. While a pushback lasts, 30 s at most, it gets none at all, if there is anybody
-// else who is eligible. What others get is chosen by weight and load as before; when all
-// yield, all serve.
+// else who is eligible. What others get is chosen by weight and load as before. When all
+// yield, or all rest, they serve by weight and load too, in proportion to their shares.
 //
 // # Where the caller wants it to go
 //

@@ -97,12 +97,9 @@ func (i *Instance) eligible() bool {
 }
 
 // resort is the order in which instances that are not eligible serve when nobody is:
-// the ejected before the suspects, who would make a call wait; then those that leave, and
-// last whom somebody took out by hand.
+// the ejected before the suspects, who would make a call wait; last those that leave.
 func (i *Instance) resort() int {
 	switch {
-	case i.has(forced):
-		return 5
 	case i.has(draining):
 		return 4
 	case i.has(notServing):

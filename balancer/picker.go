@@ -85,13 +85,6 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 		}
 		start = p.fleet.random()
 	}
-	found := p.scan(start, func(i *Instance) bool {
-		return i.eligible() && i.priority() == p.active && !a.tried(i) && !i.rests(now) && !a.full(i)
-	})
-	if found != nil {
-		p.fleet.askRebuild(now)
-		return found, breaker.Trial{}
-	}
 	return p.best(start, a, now), breaker.Trial{}
 }
 
@@ -106,7 +99,8 @@ func (p *picker) scan(start uint64, fits func(*Instance) bool) *Instance {
 	return nil
 }
 
-// rotate returns whose turn it is, eligible or not: first one that a has not tried.
+// rotate returns whose turn it is, eligible or not: first one that a has not tried; nil if
+// all have no room but those that were taken out by hand.
 func (p *picker) rotate(a *Attempt) *Instance {
 	turn := p.fleet.rotation.Add(1)
 	fits := func(i *Instance) bool { return !i.has(forced) && !a.full(i) }
@@ -116,46 +110,62 @@ func (p *picker) rotate(a *Attempt) *Instance {
 	if i := p.scan(turn, fits); i != nil {
 		return i
 	}
+	if p.scan(turn, func(i *Instance) bool { return !i.has(forced) }) != nil {
+		return nil
+	}
 	return p.scan(turn, func(i *Instance) bool { return !a.full(i) })
 }
 
-// best returns whom to call when nobody new of the active priority is to be had; nil if
-// some who are eligible have no room, and only those are left that are not: a call is
-// better refused than sent to one that is known to fail, or to leave.
+// best returns whom to call when a few draws met nobody: the first of the best rank; nil
+// if some who are eligible have no room, and only those are left that are not: a call is
+// better refused than sent to one that is known to fail, or to leave. So also if only
+// those are left that were taken out by hand, and others have a connection.
 func (p *picker) best(start uint64, a *Attempt, now int64) *Instance {
 	var best *Instance
-	rank, crowded := math.MaxInt, false
+	rank, full, awake := math.MaxInt, math.MaxInt, false
 	p.scan(start, func(i *Instance) bool {
 		r := p.rank(i, a, now)
+		awake = awake || r < resting
 		switch {
 		case r >= rank:
-		case a.full(i):
-			crowded = crowded || r < lastResort
+		case a.misses(i):
+			full = min(full, r)
 		default:
 			best, rank = i, r
 		}
-		return false
+		return rank == 0
 	})
-	if crowded && rank >= lastResort {
+	switch {
+	case rank == 0:
+		p.fleet.askRebuild(now)
+	case full < lastResort && rank >= lastResort, full < byHand && rank >= byHand:
 		return nil
+	case !awake && rank < lastResort:
+		p.fleet.allRest.Store(now + int64(restLook))
 	}
 	return best
 }
 
+// Ranks.
 const (
 	tierSize   = maxPriority + 2
-	lastResort = 4 * tierSize // the first rank of who is not eligible
+	resting    = 2 * tierSize // the first of who is eligible and rests
+	lastResort = 4 * tierSize // the first of who is not eligible
 	triedLast  = 16 * tierSize
+	byHand     = 32 * tierSize // the first of who was taken out by hand
 )
 
 // rank orders the connected instances, the best first: eligible, the active priority
-// before the others; those that the call has tried; those that rest; and then whoever is
-// not eligible, those that the call has tried last.
+// before the others; those that the call has tried; those that rest; then whoever is
+// not eligible, those that the call has tried last; and at the end whom somebody took out.
 func (p *picker) rank(i *Instance, a *Attempt, now int64) int {
 	if !i.eligible() {
 		rank := lastResort + i.resort()*tierSize + i.priority()
 		if a.tried(i) {
 			rank += triedLast
+		}
+		if i.has(forced) {
+			rank += byHand
 		}
 		return rank
 	}
@@ -167,7 +177,7 @@ func (p *picker) rank(i *Instance, a *Attempt, now int64) int {
 		rank += tierSize
 	}
 	if i.rests(now) {
-		rank += 2 * tierSize
+		rank += resting
 	}
 	return rank
 }

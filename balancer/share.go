@@ -21,6 +21,9 @@ const (
 	shareBack = 10 * time.Second
 	// maxRest bounds what a server can ask for.
 	maxRest = 30 * time.Second
+	// restLook is how long it holds that everybody rests, since a scan has found so: each
+	// pick would scan anew.
+	restLook = 10 * time.Millisecond
 )
 
 // yield is what an instance that has too much to do gets of the calls. It is immutable.
@@ -96,13 +99,13 @@ func (i *Instance) rests(now int64) bool {
 	return y != nil && now < y.rest
 }
 
-// yielded returns what i gets of the calls that it would get.
-func (i *Instance) yielded(now int64) float64 {
+// yielded returns what i gets of the calls that it would get; 0: it rests, and not all do.
+func (f *Fleet) yielded(i *Instance, now int64) float64 {
 	y := i.yield.Load()
 	switch {
 	case y == nil:
 		return 1
-	case now < y.rest:
+	case now < y.rest && now >= f.allRest.Load():
 		return 0
 	}
 	share := y.of(now)
@@ -127,13 +130,10 @@ func (f *Fleet) ramped(i *Instance, now int64) float64 {
 	return max(p.SlowStartFrom, done)
 }
 
-// accepts decides whether a sample of i is taken: always, unless it is in slow start or
-// yields, then with the probability of its share. One that is not taken may be, if no
-// other is found, unless it rests.
-func (f *Fleet) accepts(i *Instance, now int64) (taken, spare bool) {
+// share returns what i gets of the calls that it would get, in slow start and yielding.
+func (f *Fleet) share(i *Instance, now int64) float64 {
 	if i.rampStart.Load() == 0 && i.yield.Load() == nil {
-		return true, true
+		return 1
 	}
-	share := f.ramped(i, now) * i.yielded(now)
-	return share >= 1 || share > 0 && f.chance() < share, share > 0
+	return f.ramped(i, now) * f.yielded(i, now)
 }

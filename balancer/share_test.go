@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -132,6 +133,62 @@ func TestAllYield(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAllYieldByLoad: when all yield, or all rest, the one with 200 calls in flight still
+// gets next to none beside the idle one. With a twentieth each, most draws take nobody.
+func TestAllYieldByLoad(t *testing.T) {
+	for name, y := range map[string]yield{
+		"none":  {share: 1},
+		"yield": {share: leastShare, at: int64(time.Hour), told: 1},
+		"rest":  {share: leastShare, rest: int64(time.Hour), told: 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := weighted(LeastLoaded, 1, 1)
+			for _, i := range *r.fleet.members.Load() {
+				i.yield.Store(&y)
+			}
+			r.member(t, "i0").inFlight.Store(200)
+			if got := r.counts(t, 2000); got["i0"] > 200 {
+				t.Errorf("%s: with 200 in flight, and none on the other: %v", name, got)
+			}
+		})
+	}
+}
+
+// TestAllYieldUnequally: when all have little, they have it in proportion.
+func TestAllYieldUnequally(t *testing.T) {
+	for _, c := range []Choice{LeastLoaded, RoundRobin} {
+		r := weighted(c, 1, 1, 1, 1, 1, 1, 1, 1)
+		for n, i := range *r.fleet.members.Load() {
+			i.yield.Store(&yield{share: leastShare * float64(1+n%2), at: int64(time.Hour), told: 1})
+		}
+		got, less := r.counts(t, 9000), 0
+		for n := 0; n < 8; n += 2 {
+			less += got[fmt.Sprint("i", n)]
+		}
+		if less < 2500 || less > 3500 {
+			t.Errorf("%v: of 9,000 calls those with half the share got %d, want about 3,000", c, less)
+		}
+	}
+}
+
+// TestSomebodyWakes: that all rest is found out anew each 10 ms.
+func TestSomebodyWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithBreakers(3, breaker.Policy{})
+		for _, i := range *r.fleet.members.Load() {
+			r.fleet.Yield(i, time.Minute, r.fleet.now())
+		}
+		if got := r.counts(t, 300); len(got) != 3 {
+			t.Errorf("all rest, and %v served", got)
+		}
+		r.member(t, "i1").yield.Store(nil)
+		time.Sleep(restLook)
+		if got := r.counts(t, 300); got["i1"] != 300 {
+			t.Errorf("two rest, and %v served", got)
+		}
+	})
 }
 
 // TestRest: who asked not to be called is not, while another can be, one of another
