@@ -25,7 +25,7 @@ import (
 // anew. Which failures it is for says [WithFallbackWhen]. conn is not closed with the
 // client. Unary calls only, and none that is pinned.
 func WithAlternate(conn grpc.ClientConnInterface) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("alternate", func(m *methodSettings) {
 		m.second.alternate = conn
 		if c, ours := conn.(*Client); conn == nil || ours && c == nil {
 			m.fail(errors.New("surecall: WithAlternate: nil: want a client"))
@@ -35,7 +35,7 @@ func WithAlternate(conn grpc.ClientConnInterface) CallOption {
 
 // WithoutAlternate has no other service asked.
 func WithoutAlternate() CallOption {
-	return callOption(func(m *methodSettings) { m.second.alternate = nil })
+	return perCall("alternate", func(m *methodSettings) { m.second.alternate = nil })
 }
 
 // alternateKey is in the context of a call made as an alternate: two clients may be each

@@ -69,7 +69,7 @@ type CachePolicy struct {
 // method. Unary calls only, and none that is pinned.
 func WithCache(p CachePolicy) CallOption {
 	err, compiled := p.Validate(), p.withDefaults()
-	return callOption(func(m *methodSettings) {
+	return perCall("cache", func(m *methodSettings) {
 		m.second.cache, m.second.named = &compiled, m.scope != "" && !strings.HasSuffix(m.scope, "*")
 		m.fail(err)
 	})
@@ -78,7 +78,7 @@ func WithCache(p CachePolicy) CallOption {
 // WithoutCache has an instance asked, and its answer not kept. With [ForCall] it makes a
 // call see what an earlier call of the same caller wrote.
 func WithoutCache() CallOption {
-	return callOption(func(m *methodSettings) { m.second.cache = nil })
+	return perCall("cache", func(m *methodSettings) { m.second.cache = nil })
 }
 
 // The defaults of [CachePolicy].

@@ -15,6 +15,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/resolver"
 	"github.com/surecall/surecall/retry"
 )
@@ -151,7 +152,9 @@ func (c *core) fleetConfig(s *settings) balancer.Config {
 		Sever: c.conns.sever,
 		Refuse: func(method string, r balancer.Refusal) error {
 			if r.Full > 0 {
-				return newRejection(ErrConcurrency, c.service, method, r)
+				full := newRejection(ErrConcurrency, c.service, method, r)
+				full.Cause = limit.ErrLimit
+				return full
 			}
 			return newRejection(ErrNoInstance, c.service, method, r)
 		},

@@ -32,12 +32,10 @@ func (s *settings) contradictions() (errs []error) {
 	return errs
 }
 
-// patterns returns the patterns that rules name, each once.
+// patterns returns the patterns that rules name.
 func (s *settings) patterns() (all []string) {
 	for _, r := range s.rules {
-		if !slices.Contains(all, r.pattern) {
-			all = append(all, r.pattern)
-		}
+		all = append(all, r.pattern)
 	}
 	return all
 }

@@ -197,7 +197,12 @@
 // hold. A throttle is each method's own. While there is not room for all, [WithPriority]
 // says who goes first. An instance that answers RESOURCE_EXHAUSTED, or UNAVAILABLE and
 // when to come again, gets a smaller share of the calls for some seconds, and is not
-// ejected for the former.
+// ejected for it.
+//
+// Nothing that surecall adds is begun if it cannot end in time, as far as the method's
+// median tells: no retry, no hedge, no wait in a queue or for a rate. A call's first
+// attempt is made in any case, or a method that was slow once would never be found fast
+// again.
 //
 // The deadline of a call travels with it (grpc-timeout), so that its handler's own calls
 // end in time if they are made with the handler's context. A handler that wants some of

@@ -63,3 +63,11 @@ const allOrders = "/orders.v1.Orders/*"
 func noFallback(_ context.Context, _ *orders.GetRequest, cause error) (*orders.Order, error) {
 	return nil, cause
 }
+
+// OptionsOf returns how many options about methods the client holds.
+func OptionsOf(c *Client) (n int) {
+	for _, r := range c.core.state.Load().settings.rules {
+		n += len(r.opts)
+	}
+	return n
+}

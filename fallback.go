@@ -51,7 +51,7 @@ func WithFallback[Request, Reply proto.Message](f func(ctx context.Context, req 
 		replace(reply.(Reply), answer)
 		return nil
 	}
-	return callOption(func(m *methodSettings) {
+	return perCall("fallback", func(m *methodSettings) {
 		m.second.fallback = b
 		if f == nil {
 			m.fail(errors.New("surecall: WithFallback: nil: want a function"))
@@ -64,7 +64,7 @@ func WithFallback[Request, Reply proto.Message](f func(ctx context.Context, req 
 
 // WithoutFallback has no function called.
 func WithoutFallback() CallOption {
-	return callOption(func(m *methodSettings) { m.second.fallback = nil })
+	return perCall("fallback", func(m *methodSettings) { m.second.fallback = nil })
 }
 
 // WithFallbackWhen says which failures of a call the second best is for: the alternate,
@@ -73,7 +73,7 @@ func WithoutFallback() CallOption {
 // FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED and UNAUTHENTICATED. A call that its
 // caller has cancelled gets none in any case.
 func WithFallbackWhen(when func(error) bool) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("fallback when", func(m *methodSettings) {
 		m.second.when = when
 		if when == nil {
 			m.fail(errors.New("surecall: WithFallbackWhen: nil: want a function"))
@@ -87,7 +87,7 @@ func WithFallbackWhen(when func(error) bool) CallOption {
 // context that has ended. Where the caller set no deadline, none is needed. It costs a
 // context and a timer.
 func WithFallbackReserve(d time.Duration) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("fallback reserve", func(m *methodSettings) {
 		m.second.reserve = d
 		if d < 0 {
 			m.fail(fmt.Errorf("surecall: WithFallbackReserve %v: want 0 (none) or more", d))

@@ -41,7 +41,7 @@ func (t *tries) enter(now time.Time) (time.Time, error) {
 	if err := t.admit(now); err != nil {
 		return now, err
 	}
-	if m.breaker != nil {
+	if m.breaker != nil && !t.gate.trial { // the trial of a service that was down finds out for its methods too
 		var ok bool
 		if t.gate.entry, ok = m.breaker.Enter(now); !ok {
 			r := newRejection(ErrMethodDown, t.core.service, m.name, t.core.fleet.Refusal())

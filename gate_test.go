@@ -360,3 +360,24 @@ func TestUpdateOfMethodBreaker(t *testing.T) {
 		}
 	})
 }
+
+// While the service is down, a method's breaker opens too. The service's trial passes it:
+// when the service is back, so is the method, at once.
+func TestServiceTrialPassesMethodBreaker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.ForMethod(getMethod, surecall.WithMethodBreaker(breaker.MethodPolicy{Open: time.Minute})))
+		for _, i := range cluster.Instances() {
+			i.Fail(codes.Unavailable)
+		}
+		load(t, client, getMethod, 5*time.Millisecond, time.Second)   // opens the method's
+		load(t, client, placeMethod, 5*time.Millisecond, time.Second) // opens the service's
+		for _, i := range cluster.Instances() {
+			i.Fail(codes.OK)
+		}
+		results := load(t, client, getMethod, 5*time.Millisecond, time.Second)
+		if n := failures(results); n > 60 {
+			t.Errorf("%d of %d calls failed in the second after the outage: want those of 300 ms at most", n, len(results))
+		}
+	})
+}

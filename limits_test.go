@@ -434,7 +434,7 @@ func TestInstanceLimit(t *testing.T) {
 			t.Errorf("%d found room: want those of the two others", n)
 		}
 		for n, err := range c.ended() {
-			r := wantRejection(t, err, surecall.ErrConcurrency, codes.ResourceExhausted, `surecall: concurrency limit of "orders", /orders.v1.Orders/Place: 3 known, 3 eligible; `, " at their limit")
+			r := wantRejection(t, err, surecall.ErrConcurrency, codes.ResourceExhausted, `surecall: concurrency limit of "orders", /orders.v1.Orders/Place: limit: concurrency limit reached: 3 known, 3 eligible; `, " at their limit")
 			if pinned := n < 2; r.Full < 1 || (r.Pinned == cluster.Instance(0).ID()) != pinned {
 				t.Errorf("error %+v: want how many are full, and to whom the call was pinned", r)
 			}

@@ -34,10 +34,13 @@ type LiveOption interface {
 type MethodOption interface {
 	LiveOption
 	method(*methodSettings)
+	aspect() string
 }
 
 // CallOption is a [MethodOption] that [ForCall] takes too: it applies to one call. What
-// holds state for many calls, a limit for example, cannot; it can be switched off for one.
+// counts many calls of a method (its limit of concurrency, its rate, its throttle and its
+// breaker) can only be switched off for one; what belongs to the client or to an instance
+// (their breakers, the limits of instances and streams, the budget) is as it is.
 type CallOption interface {
 	MethodOption
 	call(*methodSettings)
@@ -235,7 +238,7 @@ func ForMethod(pattern string, opts ...MethodOption) LiveOption {
 // WithCallDeadline bounds a call, all its attempts together, if the caller's context
 // has no deadline. Default 5 s. Streams are bounded only by a ForMethod that names them.
 func WithCallDeadline(d time.Duration) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("deadline", func(m *methodSettings) {
 		m.deadline, m.deadlineSet = d, true
 		if d <= 0 {
 			m.fail(fmt.Errorf("surecall: WithCallDeadline %v: want more than 0, or WithoutCallDeadline()", d))
@@ -245,13 +248,13 @@ func WithCallDeadline(d time.Duration) CallOption {
 
 // WithoutCallDeadline lets calls without a deadline wait for ever.
 func WithoutCallDeadline() CallOption {
-	return callOption(func(m *methodSettings) { m.deadline, m.deadlineSet = 0, true })
+	return perCall("deadline", func(m *methodSettings) { m.deadline, m.deadlineSet = 0, true })
 }
 
 // WithAttemptTimeout bounds an attempt of an idempotent method, so that another can
 // follow on another instance. By default it is AttemptTimeout{}, which learns.
 func WithAttemptTimeout(t AttemptTimeout) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("attempt timeout", func(m *methodSettings) {
 		m.attempt = &t
 		m.fail(t.Validate())
 	})
@@ -260,12 +263,12 @@ func WithAttemptTimeout(t AttemptTimeout) CallOption {
 // WithoutAttemptTimeout lets an attempt last as long as its call, unless its instance
 // hangs.
 func WithoutAttemptTimeout() CallOption {
-	return callOption(func(m *methodSettings) { m.attempt = nil })
+	return perCall("attempt timeout", func(m *methodSettings) { m.attempt = nil })
 }
 
 // WithRetry retries by p. By default it is retry.Policy{}.
 func WithRetry(p retry.Policy) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("retry", func(m *methodSettings) {
 		m.retry = &p
 		m.fail(p.Validate())
 	})
@@ -276,16 +279,17 @@ func WithRetry(p retry.Policy) CallOption {
 // call returns when that has ended. By default nothing is hedged. The second attempt is
 // sent only if it is paid for by the budget that retries share, there is time for it, a
 // slot under each limit of concurrency, and an instance that is free of the first. It
-// needs replies that are protocol buffers.
+// needs replies that are protocol buffers. Who loses is not blamed; but an instance whose
+// replies are slow one upon another may be a suspect for a moment, hedged or not.
 func WithHedge(h retry.Hedge) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("hedge", func(m *methodSettings) {
 		m.hedge = &h
 		m.fail(h.Validate())
 	})
 }
 
 // WithoutHedge sends no attempt beside another.
-func WithoutHedge() CallOption { return callOption(func(m *methodSettings) { m.hedge = nil }) }
+func WithoutHedge() CallOption { return perCall("hedge", func(m *methodSettings) { m.hedge = nil }) }
 
 // AsIdempotent declares that methods, or one call, may be executed twice with the effect
 // of once, as [WithIdempotent] does for patterns.
@@ -295,18 +299,20 @@ func AsIdempotent() CallOption { return idempotent(true) }
 func AsNotIdempotent() CallOption { return idempotent(false) }
 
 func idempotent(is bool) CallOption {
-	return callOption(func(m *methodSettings) { m.idempotent = &is })
+	return perCall("idempotency", func(m *methodSettings) { m.idempotent = &is })
 }
 
 // WithCallID sends an ID along that is the same in all attempts of a call, as metadata
 // surecall-call-id, so that a server that keeps what it has answered can tell a repeat
 // from a new call. Where all servers of a method do, it may be
 // declared idempotent although it is not: see package lifecycle/once. A caller that has put
-// one into the outgoing metadata itself keeps it. It costs five allocations. Streams have none.
-func WithCallID() CallOption { return callOption(func(m *methodSettings) { m.callID = true }) }
+// one into the outgoing metadata itself keeps it. It costs the client five allocations. Streams have none.
+func WithCallID() CallOption { return perCall("call ID", func(m *methodSettings) { m.callID = true }) }
 
 // WithoutCallID sends none.
-func WithoutCallID() CallOption { return callOption(func(m *methodSettings) { m.callID = false }) }
+func WithoutCallID() CallOption {
+	return perCall("call ID", func(m *methodSettings) { m.callID = false })
+}
 
 // WithoutRetry makes one attempt for each call.
 func WithoutRetry() CallOption { return WithRetry(retry.Policy{MaxAttempts: 1}) }
@@ -315,17 +321,24 @@ func WithoutRetry() CallOption { return WithRetry(retry.Policy{MaxAttempts: 1}) 
 type (
 	fixed        func(*settings)
 	live         func(*settings)
-	methodOption func(*methodSettings)
-	callOption   func(*methodSettings)
+	methodOption struct {
+		about string // of two about the same, the later replaces the earlier
+		set   func(*methodSettings)
+	}
+	callOption struct{ methodOption }
 )
+
+func perMethod(about string, set func(*methodSettings)) MethodOption { return methodOption{about, set} }
+
+func perCall(about string, set func(*methodSettings)) CallOption {
+	return callOption{methodOption{about, set}}
+}
 
 func (o fixed) client(s *settings)              { o(s) }
 func (o live) client(s *settings)               { o(s) }
 func (live) live()                              {}
-func (o methodOption) client(s *settings)       { o(&s.base); s.fail(s.base.takeErr()) }
+func (o methodOption) client(s *settings)       { o.set(&s.base); s.fail(s.base.takeErr()) }
 func (methodOption) live()                      {}
-func (o methodOption) method(m *methodSettings) { o(m) }
-func (o callOption) client(s *settings)         { methodOption(o).client(s) }
-func (callOption) live()                        {}
-func (o callOption) method(m *methodSettings)   { o(m) }
-func (o callOption) call(m *methodSettings)     { o(m) }
+func (o methodOption) method(m *methodSettings) { o.set(m) }
+func (o methodOption) aspect() string           { return o.about }
+func (o callOption) call(m *methodSettings)     { o.set(m) }

@@ -11,10 +11,11 @@ import (
 // [ForMethod] of the methods of its pattern together, beside the client's. An attempt
 // that finds no room waits if the policy has a queue, without blaming any instance; else
 // the call is rejected with [ErrConcurrency]. By default a client's is 1,024, or 100 for
-// each known instance if that is more (Envoy, gRPC's xDS), without a queue. For streams
-// see [WithStreamConcurrency].
+// each known instance if that is more (Envoy, gRPC's xDS), without a queue. Critical calls
+// may use all of a limit, normal ones 95 %, sheddable ones 80 %. For streams see
+// [WithStreamConcurrency].
 func WithConcurrency(p limit.Concurrency) MethodOption {
-	return methodOption(func(m *methodSettings) {
+	return perMethod("concurrency", func(m *methodSettings) {
 		m.concurrency = &scoped[limit.Concurrency]{p, m.scope}
 		m.fail(p.Validate())
 	})
@@ -23,7 +24,7 @@ func WithConcurrency(p limit.Concurrency) MethodOption {
 // WithoutConcurrencyLimit bounds nothing: no attempts of the client, or none of a pattern's
 // methods or of one call, which then take no slot of the client's either.
 func WithoutConcurrencyLimit() CallOption {
-	return callOption(func(m *methodSettings) { m.concurrency = nil })
+	return perCall("concurrency", func(m *methodSettings) { m.concurrency = nil })
 }
 
 // WithInstanceConcurrency bounds how many unary attempts are under way on each instance.
@@ -66,7 +67,7 @@ func WithoutInstanceConcurrency() LiveOption { return live(func(s *settings) { s
 // A call over the rate waits if the policy says so, else it is rejected with
 // [ErrRateLimited]. By default there is no limit.
 func WithRateLimit(p limit.Rate) MethodOption {
-	return methodOption(func(m *methodSettings) {
+	return perMethod("rate", func(m *methodSettings) {
 		m.rate = &scoped[limit.Rate]{p, m.scope}
 		m.fail(p.Validate())
 	})
@@ -75,7 +76,7 @@ func WithRateLimit(p limit.Rate) MethodOption {
 // WithoutRateLimit limits no rate: not the client's, or not that of a pattern's methods or
 // of one call, which then do not count under the client's either.
 func WithoutRateLimit() CallOption {
-	return callOption(func(m *methodSettings) { m.rate = nil })
+	return perCall("rate", func(m *methodSettings) { m.rate = nil })
 }
 
 // WithThrottle holds back calls of a method that the service would refuse, more of them
@@ -83,7 +84,7 @@ func WithoutRateLimit() CallOption {
 // with [ErrThrottled]. Each method has its own. It is the gentler alternative to
 // [WithMethodBreaker]; both at once are an error. By default nothing is held back.
 func WithThrottle(p limit.Throttle) MethodOption {
-	return methodOption(func(m *methodSettings) {
+	return perMethod("throttle", func(m *methodSettings) {
 		m.throttle = &p
 		m.fail(p.Validate())
 	})
@@ -91,7 +92,7 @@ func WithThrottle(p limit.Throttle) MethodOption {
 
 // WithoutThrottle holds nothing back.
 func WithoutThrottle() CallOption {
-	return callOption(func(m *methodSettings) { m.throttle = nil })
+	return perCall("throttle", func(m *methodSettings) { m.throttle = nil })
 }
 
 // WithMethodBreaker gives each method a breaker, which rejects its calls with
@@ -99,7 +100,7 @@ func WithoutThrottle() CallOption {
 // other methods are not held back by it, and no instance is blamed. By default there is
 // none.
 func WithMethodBreaker(p breaker.MethodPolicy) MethodOption {
-	return methodOption(func(m *methodSettings) {
+	return perMethod("method breaker", func(m *methodSettings) {
 		m.breaker = &p
 		m.fail(p.Validate())
 	})
@@ -107,5 +108,5 @@ func WithMethodBreaker(p breaker.MethodPolicy) MethodOption {
 
 // WithoutMethodBreaker rejects no call for what others of its method met.
 func WithoutMethodBreaker() CallOption {
-	return callOption(func(m *methodSettings) { m.breaker = nil })
+	return perCall("method breaker", func(m *methodSettings) { m.breaker = nil })
 }

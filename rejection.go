@@ -79,7 +79,9 @@ func (r *Rejection) Error() string {
 	}
 	if r.Cause != nil {
 		fmt.Fprintf(&b, ": %v", r.Cause)
-		return b.String()
+		if r.States == nil {
+			return b.String() // a limit of the client's own: the instances have no part in it
+		}
 	}
 	fmt.Fprintf(&b, ": %d known", r.Known)
 	for _, s := range messageOrder {
@@ -125,6 +127,9 @@ func newRejection(reason error, service, method string, f balancer.Refusal) *Rej
 }
 
 func isRejection(err error) bool {
+	if err == nil {
+		return false // r below would go to the heap
+	}
 	var r *Rejection
 	return errors.As(err, &r)
 }

@@ -24,7 +24,7 @@ const DefaultReplayBuffer = 256 << 10
 // package lifecycle: no other can say that it executed nothing. Messages that are not
 // protocol buffers cannot be kept.
 func WithReplayBuffer(bytes int) CallOption {
-	return callOption(func(m *methodSettings) {
+	return perCall("replay buffer", func(m *methodSettings) {
 		m.replay = bytes
 		if bytes <= 0 {
 			m.fail(fmt.Errorf("surecall: WithReplayBuffer %d: want more than 0 bytes, or WithoutReplayBuffer()", bytes))
@@ -35,7 +35,7 @@ func WithReplayBuffer(bytes int) CallOption {
 // WithoutReplayBuffer keeps nothing of what streams send: a stream is retried only if it
 // has sent nothing yet.
 func WithoutReplayBuffer() CallOption {
-	return callOption(func(m *methodSettings) { m.replay = 0 })
+	return perCall("replay buffer", func(m *methodSettings) { m.replay = 0 })
 }
 
 // replayBuffer is what a stream has sent: its messages as encoded, each behind its

@@ -73,7 +73,7 @@ type methodSettings struct {
 	errs []error
 }
 
-// rule is what ForMethod says.
+// rule is what ForMethod says of one pattern.
 type rule struct {
 	pattern string
 	opts    []MethodOption
@@ -167,8 +167,18 @@ func (s *settings) rule(pattern string, opts ...MethodOption) {
 	if err := errors.Join(trial.takeErr(), trial.second.check(pattern)); err != nil {
 		s.fail(fmt.Errorf("surecall: ForMethod(%q): %w", pattern, err))
 	}
-	s.rules = append(s.rules, rule{pattern, opts})
-	slices.SortStableFunc(s.rules, func(a, b rule) int { return a.length() - b.length() })
+	at := slices.IndexFunc(s.rules, func(r rule) bool { return r.pattern == pattern })
+	if at < 0 {
+		s.rules = append(s.rules, rule{pattern, slices.Clone(opts)})
+		slices.SortStableFunc(s.rules, func(a, b rule) int { return a.length() - b.length() })
+		return
+	}
+	// One rule for each pattern, and in it one option about each thing: who updates a client
+	// over and over must not make it grow.
+	kept := slices.DeleteFunc(slices.Clone(s.rules[at].opts), func(old MethodOption) bool {
+		return slices.ContainsFunc(opts, func(o MethodOption) bool { return o.aspect() == old.aspect() })
+	})
+	s.rules[at].opts = append(kept, opts...)
 }
 
 // resolve returns the settings of one method.

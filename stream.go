@@ -200,9 +200,6 @@ func (s *clientStream) judge(t *streamAttempt, err error) {
 			elapsed := time.Duration(s.core.fleet.At(now) - at.Picked())
 			verdict := s.verdict(t, err, elapsed, now)
 			at.Judge(verdict)
-			if err != nil && at.Answered() {
-				s.core.yields(at, err, s.core.fleet.At(now))
-			}
 			if t.note != nil {
 				t.note.Took, t.note.Verdict = elapsed, verdict
 			}
@@ -221,6 +218,7 @@ func (s *clientStream) verdict(t *streamAttempt, err error, elapsed time.Duratio
 			Code:          status.Code(err),
 			NeverExecuted: !at.Executed(),
 			Canceled:      at.Err() == context.Canceled,
+			Pushback:      at.Answered() && s.core.yields(at, err, s.core.fleet.At(now)),
 			Elapsed:       elapsed,
 		})
 	}

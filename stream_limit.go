@@ -11,7 +11,8 @@ import (
 // stream holds its slot until it ends, a retry of it takes one anew; who finds none is
 // rejected with [ErrConcurrency]. p.Limit is required, since no number suits all streams,
 // and p.Adaptive cannot be used: the length of a stream says nothing of its server. By
-// default there is no limit, and other limits of concurrency do not count streams.
+// default there is no limit, and other limits of concurrency do not count streams; there
+// is none for the streams of a pattern of methods.
 func WithStreamConcurrency(p limit.Concurrency) LiveOption {
 	return live(func(s *settings) {
 		s.streams = &p

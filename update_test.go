@@ -13,6 +13,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/retry"
 	"github.com/surecall/surecall/surecalltest"
 )
@@ -220,6 +221,29 @@ func TestUnmatchedPatternWarns(t *testing.T) {
 		}
 		if len(warned) != 2 {
 			t.Errorf("%d warnings: want each once, not again with each update: %q", len(warned), warned)
+		}
+	})
+}
+
+// Who updates a client over and over, as a document of policies does, does not make it grow.
+func TestUpdateDoesNotGrow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 1))
+		size := 0
+		for n := range 10 {
+			err := client.Update(
+				surecall.ForMethod(getMethod, surecall.WithCallDeadline(time.Second), surecall.WithoutRetry()),
+				surecall.ForMethod("/orders.v1.Orders/*", surecall.WithConcurrency(limit.Concurrency{Limit: 10})),
+				surecall.WithIdempotent(getMethod, placeMethod),
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now := surecall.OptionsOf(client); n > 0 && now != size {
+				t.Fatalf("%d options after %d updates, %d after the first", now, n+1, size)
+			} else {
+				size = now
+			}
 		}
 	})
 }

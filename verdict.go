@@ -64,15 +64,17 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 	if !at.Answered() && isLocal(status.Code(err)) {
 		return breaker.Ignored
 	}
+	pushed := false
 	if at.Answered() {
 		fleet.Progress(i, clock)
-		u.core.yields(at, err, clock)
+		pushed = u.core.yields(at, err, clock)
 	}
 	verdict := u.state.settings.classify(breaker.Outcome{
 		Code:          status.Code(err),
 		NeverExecuted: !at.Executed(),
 		Canceled:      a.outrun || u.ctx.Err() == context.Canceled,
 		TimedOut:      a.cutShort,
+		Pushback:      pushed,
 		Elapsed:       elapsed,
 		P99:           stats.p99(),
 	})
@@ -105,7 +107,7 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 		if u.ctx.Err() == context.DeadlineExceeded && !at.Answered() && !a.counted() && u.state.service != nil {
 			u.state.service.Failure(now)
 		}
-		if status.Code(err) == codes.ResourceExhausted && at.Executed() {
+		if pushed || status.Code(err) == codes.ResourceExhausted && at.Executed() {
 			fleet.Charge(i, elapsed, clock)
 		}
 	}
@@ -113,16 +115,19 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 }
 
 // yields has an instance get fewer calls that said it has too much to do, or that it is
-// not to be had for a while. When to repeat some other failure is about the request.
-func (c *core) yields(at *balancer.Attempt, err error, clock int64) {
+// not to be had for a while. When to repeat some other failure is about the request. It
+// reports whether the server said when to come again.
+func (c *core) yields(at *balancer.Attempt, err error, clock int64) (pushed bool) {
 	code := status.Code(err)
 	if code != codes.ResourceExhausted && code != codes.Unavailable {
-		return
+		return false
 	}
 	pushback, stop, pushed := retry.Pushback(at.Trailer(), err)
-	if code == codes.ResourceExhausted || pushed && !stop {
+	pushed = pushed && !stop
+	if pushed || code == codes.ResourceExhausted {
 		c.fleet.Yield(at.Instance(), pushback, clock)
 	}
+	return pushed
 }
 
 // slow turns the verdict on an attempt that took too long for the breaker's policy.

@@ -41,9 +41,9 @@ func TestSheddingInstanceGetsLess(t *testing.T) {
 				return nil
 			})
 		}, true},
-		{"UNAVAILABLE with RetryInfo, now and then", func(i *surecalltest.Instance) {
-			i.FailFunc(func(_ string, call int64) error {
-				if call%20 == 0 {
+		{"UNAVAILABLE with RetryInfo", func(i *surecalltest.Instance) {
+			i.FailFunc(func(string, int64) error {
+				if i.InFlight() > 3 {
 					return retryIn(codes.Unavailable, 500*time.Millisecond)
 				}
 				return nil
@@ -123,6 +123,24 @@ func TestPushbackOfARequestIsNotTheInstances(t *testing.T) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// All instances are there to say that it is too much now: none is ejected, and the service
+// is not taken for dead.
+func TestPushbackIsNoDeath(t *testing.T) {
+	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unavailable} {
+		bubble(t, func(t *testing.T) {
+			cluster, events := surecalltest.NewCluster(t, 3), &log{}
+			client := ready(t, cluster, events.option())
+			for _, i := range cluster.Instances() {
+				i.FailFunc(func(string, int64) error { return retryIn(code, 10*time.Millisecond) })
+			}
+			load(t, client, getMethod, 5*time.Millisecond, 3*time.Second)
+			if ids, opened := ejections(events), eventsOf[event.ServiceBreakerChanged](events); len(ids)+len(opened) > 0 {
+				t.Errorf("%v: ejected %v, service breaker %+v: want nothing of the kind", code, ids, opened)
+			}
 		})
 	}
 }
