@@ -13,24 +13,27 @@ import (
 // breaker begins closed. After ForcedOpen its share rises slowly.
 //
 // The mode belongs to the ID. It holds for all incarnations, those to come too, for as
-// long as the fleet lives. It is an error to name an ID that is not in the fleet, unless
-// it is to end what was set before. It may be called at any time.
+// long as the fleet lives. It is an error to name an ID that neither is in the fleet nor
+// was within the last 10 minutes, unless it is to end what was set before. It may be called
+// at any time.
 func (f *Fleet) SetMode(instanceID string, m breaker.Mode) error {
 	if m > breaker.Disabled {
 		return fmt.Errorf("balancer: SetMode %q: mode %d: want Automatic, ForcedOpen or Disabled", instanceID, m)
 	}
 	f.mu.Lock()
+	now, known := f.now(), false
 	var those []*Instance
 	for _, i := range f.store {
 		if i.id == instanceID {
 			those = append(those, i)
+			known = known || i.member || now-i.leftAt <= int64(linger)
 		}
 	}
 	_, set := f.modes[instanceID]
-	if len(those) == 0 && !(set && m == breaker.Automatic) {
-		known := len(*f.members.Load())
+	if !known && !(set && m == breaker.Automatic) {
+		members := len(*f.members.Load())
 		f.mu.Unlock()
-		return fmt.Errorf("balancer: SetMode %q: want the ID of an instance: none of the %d known has it", instanceID, known)
+		return fmt.Errorf("balancer: SetMode %q: want the ID of an instance: none of the %d known has it", instanceID, members)
 	}
 	if m == breaker.Automatic {
 		delete(f.modes, instanceID)
