@@ -99,8 +99,15 @@
 // and the same in all clients. An instance that joins or leaves takes or gives only keys
 // of its own. While the key's instance is not eligible, rests, is full or was tried, the
 // next in the key's own order serves, so that its keys spread over all others. Those that
-// start slowly or yield keep their keys. A pick by key takes about 0.3 µs; the first after
-// the set of instances changed builds a table, in 4 ms for 1,000 instances.
+// start slowly or yield keep their keys.
+//
+// To find a key's instance takes about 0.5 µs among 10 instances, 1 µs among 1,000 and 2 µs
+// among 10,000; with weights from 1 to 1,000, which is ten powers of two, 1, 6 and 10 µs.
+// As much is added for each that cannot serve, for seven at most. The table behind it, of
+// 0.5 kB for each instance, up to 1 kB by weight, is built for the first call with a key, in
+// 7 ms for 1,000 instances and 0.1 s for 10,000. When the set of instances has changed, the
+// next one is built while calls go by the old one: those who joined get their keys ten times
+// that later at most, those who left serve nobody.
 //
 // # By hand
 //

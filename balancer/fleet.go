@@ -67,11 +67,14 @@ type Fleet struct {
 	probes       atomic.Int64 // under way, or looking for their turn
 	active       atomic.Int64 // the priority that calls go to
 	monitor      monitor
-	version      atomic.Uint64 // of the set: who is a member, with what weight and priority; written under mu
-	directoryNow atomic.Pointer[directory]
+	version      atomic.Uint64             // of the set: who is a member, with what weight and priority; written under mu
+	ids          sync.Map                  // string → []*Instance, the members with that ID; written under mu
+	keys         atomic.Pointer[keyTables] // nil until a key is asked for; written under mu
+	keysAsked    atomic.Bool               // the next ones are about to be built
 
-	capMu sync.Mutex // one breaker at a time may ask whether it may trip
-	dueMu sync.Mutex // guards the writing of ejected and nextDue; taken before a breaker's
+	keysMu sync.Mutex // one call at a time may build the first tables of keys; taken before mu
+	capMu  sync.Mutex // one breaker at a time may ask whether it may trip
+	dueMu  sync.Mutex // guards the writing of ejected and nextDue; taken before a breaker's
 
 	mu      sync.Mutex
 	store   map[identity]*Instance
@@ -255,6 +258,7 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 		// the set ten thousand times.
 		members := append(*f.members.Load(), i)
 		f.members.Store(&members)
+		f.enlist(i)
 	}
 	before := i.info.Swap(&info)
 	i.weight.Store(int64(max(info.Weight, 1)))
@@ -286,6 +290,7 @@ func (f *Fleet) leave(gone map[*Instance]string) {
 	for _, i := range *f.members.Load() {
 		if _, left := gone[i]; left {
 			i.member, i.leftAt = false, now
+			f.delist(i)
 			if i.conn.SubConn() != nil || i.link == connectivity.Ready {
 				i.lostAt = now
 			}
@@ -295,6 +300,7 @@ func (f *Fleet) leave(gone map[*Instance]string) {
 	}
 	f.members.Store(&members)
 	f.version.Add(1)
+	f.forgetKeys()
 	for id, i := range f.store {
 		if !i.member && now-i.leftAt > int64(linger) {
 			delete(f.store, id)

@@ -118,12 +118,25 @@ func TestKeysOfNobody(t *testing.T) {
 	}
 }
 
-// TestRounded keeps small weights as they are and all within 3 %.
-func TestRounded(t *testing.T) {
-	for w := int64(1); w < 1<<20; w += 1 + w/100 {
-		if got := rounded(w); w < 32 && got != w || math.Abs(float64(w-got)) > float64(w)/32 {
-			t.Fatalf("%d counts as %d", w, got)
+// TestWeighed: weights below 128 count as they are and all within 1/64.
+func TestWeighed(t *testing.T) {
+	for w := int64(1); w > 0 && w < math.MaxInt64/2; w += 1 + w/100 {
+		power, points := weighed(w)
+		got := math.Ldexp(float64(points), power-pointBits)
+		if w < 128 && got != float64(w) || math.Abs(float64(w)-got) > float64(w)/64 || points < 64 || points > 127 {
+			t.Fatalf("%d counts as %v, with %d points", w, got, points)
 		}
+	}
+}
+
+// TestKeysHaveFewRings, however many weights there are: a search looks at each.
+func TestKeysHaveFewRings(t *testing.T) {
+	weights := map[string]int{}
+	for n := range 1000 {
+		weights[fmt.Sprint("i", n)] = 1 + n
+	}
+	if n := len(newKeyTable(keyed(weights), 0).rings); n != 10 {
+		t.Errorf("%d rings for the weights from 1 to 1,000, want one for each power of two", n)
 	}
 }
 
@@ -141,26 +154,29 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// BenchmarkKeys: one key's instance, and the building of the table.
+// BenchmarkKeys: one key's instance, and the building of the table, when all weigh the same
+// and with the weights from 1 to 1,000.
 func BenchmarkKeys(b *testing.B) {
 	for _, n := range []int{10, 1000, 10000} {
-		weights := map[string]int{}
-		for k := range n {
-			weights[fmt.Sprintf("orders-%d", k)] = 1
+		for _, most := range []int{1, 1000} {
+			weights := map[string]int{}
+			for k := range n {
+				weights[fmt.Sprintf("orders-%d", k)] = 1 + k*97%most
+			}
+			members := keyed(weights)
+			b.Run(fmt.Sprintf("build %d, weights to %d", n, most), func(b *testing.B) {
+				for b.Loop() {
+					newKeyTable(members, 0)
+				}
+			})
+			table, key := newKeyTable(members, 0), uint64(0)
+			b.Run(fmt.Sprintf("find among %d, weights to %d", n, most), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					key++
+					table.find(scatter(key, 0))
+				}
+			})
 		}
-		members := keyed(weights)
-		b.Run(fmt.Sprintf("build %d", n), func(b *testing.B) {
-			for b.Loop() {
-				newKeyTable(members, 0)
-			}
-		})
-		table, key := newKeyTable(members, 0), uint64(0)
-		b.Run(fmt.Sprintf("find among %d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				key++
-				table.find(scatter(key, 0))
-			}
-		})
 	}
 }

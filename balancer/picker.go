@@ -24,8 +24,8 @@ type picker struct {
 }
 
 // Pick chooses an instance for the attempt in the context. It takes no lock, unless it
-// hands out a trial, loses a race for the last slot of a limit, or is the first to look for
-// an ID or a key since the set of instances changed.
+// hands out a trial, loses a race for the last slot of a limit, or is the first to have a
+// key.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	a, ok := info.Ctx.Value(attemptKey{}).(*Attempt)
 	if !ok || a.Fleet != p.fleet {
@@ -67,7 +67,7 @@ func (p *picker) choose(a *Attempt, now int64) (*Instance, breaker.Trial) {
 		return p.rotate(a), breaker.Trial{}
 	}
 	start := uint64(0)
-	if key := a.key(); key != "" {
+	if key := a.key(); key != "" && len(p.connected) > 0 {
 		start = scatter(hash(key), 0)
 		if i, trial := p.sticky(start, a, now); i != nil {
 			return i, trial
@@ -224,7 +224,7 @@ func (p *picker) none(a *Attempt, method string, crowded bool) error {
 // crowd reports whether an instance that could serve a is at its limit.
 func (p *picker) crowd(a *Attempt) bool {
 	if id := a.pin(); id != "" {
-		for _, i := range p.fleet.directory().withID(id) {
+		for _, i := range p.fleet.withID(id) {
 			if i.conn.SubConn() != nil && a.full(i) {
 				return true
 			}

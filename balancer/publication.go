@@ -88,9 +88,11 @@ func (b *lb) detach() {
 	f.settled = false // the next policy connects from nothing, as at the start
 	for _, i := range *f.members.Load() {
 		i.member, i.leftAt, i.lostAt = false, now, now
+		f.delist(i)
 	}
 	f.members.Store(&[]*Instance{})
 	f.version.Add(1)
+	f.forgetKeys()
 	f.mu.Unlock()
 	f.updateDue()
 }

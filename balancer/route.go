@@ -26,7 +26,7 @@ func (a *Attempt) key() string {
 // it has no connection or no room.
 func (p *picker) pinned(a *Attempt, now int64) (*Instance, breaker.Trial) {
 	var found *Instance
-	for _, i := range p.fleet.directory().withID(a.pin()) {
+	for _, i := range p.fleet.withID(a.pin()) {
 		if i.conn.SubConn() != nil && !a.misses(i) && (found == nil || i.eligible()) {
 			found = i
 		}
@@ -44,13 +44,12 @@ func (p *picker) pinned(a *Attempt, now int64) (*Instance, breaker.Trial) {
 // keeps its keys, who rests does not. An ejected one that is due for its trial gets it
 // from its own keys: with all calls sticky, no others come.
 func (p *picker) sticky(key uint64, a *Attempt, now int64) (*Instance, breaker.Trial) {
-	table := p.fleet.directory().table(p.active)
+	table := p.fleet.keyTable(p.active)
 	for n := range uint64(stickyTries) {
 		i := table.find(scatter(key, n))
 		switch {
-		case i == nil:
-			return nil, breaker.Trial{}
-		case a.tried(i) || i.rests(now) || a.misses(i):
+		case i == nil: // it left, and the table is about to be replaced
+		case a.tried(i) || p.fleet.spares(i, now) || a.misses(i):
 		case i.eligible():
 			return i, breaker.Trial{}
 		case p.fleet.trialIsDue(a, now):
@@ -64,7 +63,7 @@ func (p *picker) sticky(key uint64, a *Attempt, now int64) (*Instance, breaker.T
 
 // dialling reports whether an instance with that ID is being connected for the first time.
 func (f *Fleet) dialling(id string) bool {
-	found := f.directory().withID(id)
+	found := f.withID(id)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, i := range found {

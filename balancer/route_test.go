@@ -103,7 +103,7 @@ func TestPinnedToOneOfTwo(t *testing.T) {
 	all := instances(3, nil)
 	all[1].ID = "i0"
 	r.set(all)
-	found := r.fleet.directory().withID("i0")
+	found := r.fleet.withID("i0")
 	if len(found) != 2 {
 		t.Fatalf("found %d", len(found))
 	}

@@ -99,13 +99,16 @@ func (i *Instance) rests(now int64) bool {
 	return y != nil && now < y.rest
 }
 
+// spares reports whether the instance rests, and others do not.
+func (f *Fleet) spares(i *Instance, now int64) bool { return i.rests(now) && now >= f.allRest.Load() }
+
 // yielded returns what i gets of the calls that it would get; 0: it rests, and not all do.
 func (f *Fleet) yielded(i *Instance, now int64) float64 {
 	y := i.yield.Load()
 	switch {
 	case y == nil:
 		return 1
-	case now < y.rest && now >= f.allRest.Load():
+	case f.spares(i, now):
 		return 0
 	}
 	share := y.of(now)
