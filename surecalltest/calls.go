@@ -77,7 +77,11 @@ func (l *life) arrive(method string) *visit {
 	return &visit{life: l, method: method, call: c.calls, queue: i.queue, delay: i.delay, fail: i.fail}
 }
 
-func (v *visit) leave() {
+// leave comes before the answer, of which there is none if the instance was killed.
+func (v *visit) leave(ctx context.Context) {
+	if v.life.isKilled() {
+		cut(ctx)
+	}
 	i := v.life.instance
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -89,7 +93,7 @@ func (l *life) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	if v == nil {
 		return handler(ctx, req)
 	}
-	defer v.leave()
+	defer v.leave(ctx)
 	done, err := v.queue.enter(ctx, l.killed)
 	if err != nil {
 		return nil, err
@@ -108,7 +112,7 @@ func (l *life) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	if v == nil {
 		return handler(srv, ss)
 	}
-	defer v.leave()
+	defer v.leave(ss.Context())
 	done, err := v.queue.enter(ss.Context(), l.killed)
 	if err != nil {
 		return err
@@ -124,10 +128,12 @@ func (l *life) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 
 // meet is what a call meets before its handler.
 func (v *visit) meet(ctx context.Context) error {
-	if v.delay != nil {
-		if !sleep(v.delay(v.method, v.call), ctx.Done(), v.life.killed) {
-			return status.FromContextError(context.Cause(ctx)).Err()
-		}
+	awake := v.delay == nil || sleep(v.delay(v.method, v.call), ctx.Done(), v.life.killed)
+	switch {
+	case v.life.isKilled():
+		return errKilled
+	case !awake:
+		return status.FromContextError(context.Cause(ctx)).Err()
 	}
 	if v.fail != nil {
 		return v.fail(v.method, v.call)
@@ -150,7 +156,7 @@ func (v *visit) executed(ctx context.Context) {
 		cut(ctx)
 	}
 	for _, l := range doomed {
-		l.kill()
+		i.cluster.later(l.kill) // which may wait for this very call: see grpc.WaitForHandlers
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Capacity is what a server can do, so that more than that overloads it. It answers
@@ -29,8 +31,9 @@ type Capacity struct {
 	// Bound is the most calls that are inside, waiting ones and those worked on. Further ones
 	// are shed at once, with RESOURCE_EXHAUSTED. At least Workers. Default no bound.
 	Bound int
-	// Pushback is when those that are shed are told to come back, to the millisecond, in
-	// gRPC's trailer grpc-retry-pushback-ms. Default: nothing is said.
+	// Pushback is when those that are shed are told to come back: in gRPC's trailer
+	// grpc-retry-pushback-ms, to the millisecond, and in the status' detail
+	// google.rpc.RetryInfo. Default: nothing is said.
 	Pushback time.Duration
 	// HeedsLeaving: a call whose caller has left leaves the queue at once, or its worker.
 	// Default false: the work is done all the same.
@@ -77,10 +80,7 @@ func (q *queue) enter(ctx context.Context, killed <-chan struct{}) (done func(),
 	}
 	if inside := q.inside.Add(1); q.Bound > 0 && inside > int64(q.Bound) {
 		q.inside.Add(-1)
-		if q.Pushback > 0 {
-			_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(q.Pushback.Milliseconds(), 10)))
-		}
-		return nil, status.Errorf(codes.ResourceExhausted, "overloaded: %d calls inside", q.Bound)
+		return nil, q.shed(ctx)
 	}
 	var left <-chan struct{} // never, unless it heeds that
 	if q.HeedsLeaving {
@@ -93,7 +93,7 @@ func (q *queue) enter(ctx context.Context, killed <-chan struct{}) (done func(),
 		return nil, status.FromContextError(ctx.Err()).Err()
 	case <-killed:
 		q.inside.Add(-1)
-		return nil, status.Error(codes.Unavailable, "killed")
+		return nil, errKilled
 	}
 	done = func() {
 		<-q.workers
@@ -104,4 +104,17 @@ func (q *queue) enter(ctx context.Context, killed <-chan struct{}) (done func(),
 		return nil, status.Error(codes.Canceled, "nobody waits for the answer")
 	}
 	return done, nil
+}
+
+// shed is what a call gets above the bound.
+func (q *queue) shed(ctx context.Context) error {
+	s := status.Newf(codes.ResourceExhausted, "overloaded: %d calls inside", q.Bound)
+	if q.Pushback == 0 {
+		return s.Err()
+	}
+	_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(q.Pushback.Milliseconds(), 10)))
+	if told, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(q.Pushback)}); err == nil {
+		s = told
+	}
+	return s.Err()
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -99,7 +100,8 @@ func TestCapacitySheds(t *testing.T) {
 				switch pushback := trailer.Get("grpc-retry-pushback-ms"); {
 				case err == nil:
 					answered.Add(1)
-				case status.Code(err) == codes.ResourceExhausted && time.Since(began) == 0 && len(pushback) == 1 && pushback[0] == "250":
+				case status.Code(err) == codes.ResourceExhausted && time.Since(began) == 0 &&
+					len(pushback) == 1 && pushback[0] == "250" && retryDelay(err) == 250*time.Millisecond:
 					shed.Add(1)
 				default:
 					t.Errorf("%v after %v, pushback %v", err, time.Since(began), pushback)
@@ -111,6 +113,16 @@ func TestCapacitySheds(t *testing.T) {
 			t.Errorf("%d answered, %d shed: want 3 and 7", answered.Load(), shed.Load())
 		}
 	})
+}
+
+// retryDelay is what the details of an error say of when to retry.
+func retryDelay(err error) time.Duration {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return 0
 }
 
 // A caller that leaves gives its place to the next one, if the server looks.

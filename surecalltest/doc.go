@@ -21,7 +21,7 @@
 //	the process is killed                    i.Kill()                                i.Start()
 //	the process stands still                 i.Hang()                                i.Resume()
 //	the network swallows all packets         i.BlackHole()                           i.Resume()
-//	the machine loses its power              i.BlackHole(); i.Kill()                 i.Resume()
+//	the machine loses its power              i.BlackHole(); i.Kill()                 i.Resume(); i.Start()
 //	calls are slow                           i.Delay(time.Second)                    i.Delay(0)
 //	2 % of the calls are slow                i.DelaySome(0.02, time.Second)          i.Delay(0)
 //	they take as long as you say             i.DelayFunc(func(…) time.Duration)      i.Delay(0)
@@ -74,11 +74,13 @@
 // that gives up: a client without probes waits in a black hole for as long as its deadline.
 // After [Instance.Resume] what stood still arrives, however long that was. There is no
 // transport security unless the servers' options and the client's have it, and the address
-// of every peer is "pipe". Kill ends connections, and handlers by their context alone: a handler that ignores
-// it goes on, and inside a bubble has to end with the test. The registry does not notice
-// that an instance died; [Instance.Delist] says so.
+// of every peer is "pipe". Kill ends connections, and handlers by their context alone: a
+// handler that ignores it goes on, and inside a bubble has to end with the test. If the
+// servers are made with grpc.WaitForHandlers, Kill waits for it. The registry does not
+// notice that an instance died; [Instance.Delist] says so.
 //
 // A method of [Cluster] or [Instance] may be called from any goroutine, also of
 // time.AfterFunc. Stop and Leave return when the calls in flight have ended, which a Hang
-// delays until Resume; the others wait for no call. An argument that makes no sense fails the test, says what would, and changes nothing.
+// delays until Resume; the others wait for no call. An argument that makes no sense fails
+// the test, says what would, and changes nothing.
 package surecalltest

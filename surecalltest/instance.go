@@ -22,6 +22,8 @@ type Instance struct {
 	network gate             // shut by BlackHole
 	dials   atomic.Int64
 
+	changing sync.Mutex // held over a change of listed; taken before mu
+
 	mu         sync.Mutex
 	listed     discovery.Instance
 	isListed   bool
@@ -49,10 +51,24 @@ func (i *Instance) Address() string {
 
 // Start runs the server, if it does not run. It does not list it.
 func (i *Instance) Start() {
-	i.mu.Lock()
-	if i.life != nil {
-		i.mu.Unlock()
+	l := i.begin()
+	if l == nil {
 		return
+	}
+	l.serve()
+	if i.drain != nil {
+		i.cluster.publish()
+	}
+}
+
+// begin begins a life; nil if the instance runs.
+func (i *Instance) begin() *life {
+	i.changing.Lock()
+	defer i.changing.Unlock()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.life != nil {
+		return nil
 	}
 	i.lives++
 	l := i.newLife()
@@ -62,11 +78,7 @@ func (i *Instance) Start() {
 	if i.drain != nil {
 		i.isLifecycle(i.lives)
 	}
-	i.mu.Unlock()
-	l.serve()
-	if i.drain != nil {
-		i.cluster.publish()
-	}
+	return l
 }
 
 // Kill ends the server and all its connections at once, also while it stops or leaves. It
@@ -78,7 +90,8 @@ func (i *Instance) Kill() {
 	}
 }
 
-// detach makes the instance refuse connections, and returns the lives to be killed.
+// detach makes the instance refuse connections and answer nothing, and returns the lives
+// to be killed.
 func (i *Instance) detach() []*life {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -88,6 +101,9 @@ func (i *Instance) detach() []*life {
 	}
 	lives := slices.Collect(maps.Keys(i.ending))
 	clear(i.ending)
+	for _, l := range lives {
+		close(l.killed)
+	}
 	return lives
 }
 
@@ -130,26 +146,47 @@ func (i *Instance) stop(first func(*life)) {
 }
 
 // List registers the instance.
-func (i *Instance) List() { i.list(func(*discovery.Instance) { i.isListed = true }) }
+func (i *Instance) List() { i.setListed(true) }
 
 // Delist takes it out of the registry. It goes on running.
-func (i *Instance) Delist() { i.list(func(*discovery.Instance) { i.isListed = false }) }
+func (i *Instance) Delist() { i.setListed(false) }
+
+func (i *Instance) setListed(listed bool) {
+	i.mu.Lock()
+	i.isListed = listed
+	i.mu.Unlock()
+	i.cluster.publish()
+}
 
 // Change registers it with whatever change makes of it: a weight, a health, a new
-// incarnation. The address must stay.
+// incarnation. Its ID and address must stay. change must not call Change or Start.
 func (i *Instance) Change(change func(*discovery.Instance)) {
 	if change == nil {
 		i.cluster.errorf("Change(nil): want a function")
 		return
 	}
-	i.list(change)
+	if i.change(change) {
+		i.cluster.publish()
+	}
 }
 
-func (i *Instance) list(change func(*discovery.Instance)) {
+func (i *Instance) change(change func(*discovery.Instance)) bool {
+	i.changing.Lock()
+	defer i.changing.Unlock()
 	i.mu.Lock()
-	change(&i.listed)
+	was := i.listed
 	i.mu.Unlock()
-	i.cluster.publish()
+	is := was
+	is.Tags, is.Meta = slices.Clone(was.Tags), maps.Clone(was.Meta) // readers have those of was
+	change(&is)
+	if is.ID != was.ID || is.Address != was.Address {
+		i.cluster.errorf("Change to ID %q, address %q: want %q and %q, which stay", is.ID, is.Address, was.ID, was.Address)
+		return false
+	}
+	i.mu.Lock()
+	i.listed = is
+	i.mu.Unlock()
+	return true
 }
 
 // Serving is what the instance's health service says of it from now on, in its next lives

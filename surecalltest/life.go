@@ -7,8 +7,10 @@ import (
 	"maps"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/internal/pipe"
@@ -23,7 +25,7 @@ type life struct {
 	health   *health.Server
 	managed  *lifecycle.Life // nil: a plain server
 	served   chan struct{}   // closed when the server accepts nothing any more
-	killed   chan struct{}   // closed when its calls are to end, wherever they wait
+	killed   chan struct{}   // closed before its end by Kill: no call is executed, or answered, from then on
 }
 
 // newLife returns a life that takes connections, and does not serve them yet. i.mu is held.
@@ -62,11 +64,21 @@ func (l *life) serve() {
 	}
 }
 
-// kill ends it at once: no answer of it arrives any more.
+var errKilled = status.Error(codes.Unavailable, "killed") // which nobody gets to see
+
+func (l *life) isKilled() bool {
+	select {
+	case <-l.killed:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends one that was detached at once.
 func (l *life) kill() {
 	l.server.Stop()
 	<-l.served
-	close(l.killed)
 	if l.managed != nil {
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
