@@ -251,6 +251,22 @@ func TestDryRun(t *testing.T) {
 	})
 }
 
+// TestModeIsOverruled: what is set while an earlier mode is being imposed is what counts,
+// also for the breaker.
+func TestModeIsOverruled(t *testing.T) {
+	var r *rig
+	r = newRig(Config{Breaker: &breaker.Policy{}, Events: func(e event.Event) {
+		if c, ok := e.(event.InstanceChanged); ok && c.Why == "ejected by hand" {
+			r.setMode(t, "i0", breaker.Disabled)
+		}
+	}})
+	r.set(instances(2, nil))
+	r.setMode(t, "i0", breaker.ForcedOpen)
+	if s := r.status(t, "i0"); s.Mode != breaker.Disabled || s.State != event.Eligible || s.Breaker.Mode != breaker.Disabled {
+		t.Errorf("disabled while it was being forced open: mode %v, %v, breaker %v", s.Mode, s.State, s.Breaker.Mode)
+	}
+}
+
 // TestModeIsTheLast: whatever many set at once, the instance ends as the fleet says.
 func TestModeIsTheLast(t *testing.T) {
 	r := newRig(Config{Breaker: &breaker.Policy{}})

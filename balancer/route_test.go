@@ -182,6 +182,30 @@ func TestSticky(t *testing.T) {
 	})
 }
 
+// TestStickyBesideFull: while the key's instance is full, one other serves, and the same
+// each time; while all rest, it serves itself.
+func TestStickyBesideFull(t *testing.T) {
+	r, _ := limited(5, 20, Config{})
+	home := r.home(t, "k")
+	for _, i := range *r.fleet.members.Load() {
+		i.yield.Store(&yield{share: 1, rest: int64(time.Hour), told: 1})
+	}
+	r.mustPick(t, &Attempt{}) // finds out that all do
+	if i := r.home(t, "k"); i != home {
+		t.Errorf("all rest, and %s serves the key of %s", i.id, home.id)
+	}
+	for _, i := range *r.fleet.members.Load() {
+		i.yield.Store(nil)
+	}
+	r.fill(home)
+	heir := r.home(t, "k")
+	for range 50 {
+		if i := r.home(t, "k"); i != heir || i == home {
+			t.Fatalf("%s is full, and its key went to %s, then to %s", home.id, heir.id, i.id)
+		}
+	}
+}
+
 // TestStickyRetry goes elsewhere, in the key's own order too.
 func TestStickyRetry(t *testing.T) {
 	r := newRig(Config{})
