@@ -189,8 +189,8 @@ func TestALateTimerCostsNoRate(t *testing.T) {
 		if past := time.Since(begin); past != 0 {
 			t.Errorf("all have passed after %v: want by then", past)
 		}
-		if err := l.Take(t.Context(), limit.Ask{}, begin.Add(11001*time.Microsecond)); err != nil {
-			t.Errorf("the next: %v", err)
+		if err := l.Take(t.Context(), limit.Ask{Priority: limit.Sheddable}, begin.Add(11001*time.Microsecond)); err != nil {
+			t.Errorf("when the next has come: %v", err)
 		}
 	})
 }
