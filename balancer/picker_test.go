@@ -290,6 +290,28 @@ func TestRotate(t *testing.T) {
 	})
 }
 
+// TestScanAsksForRebuild: a pick that meets only ineligible ones has the next picker made
+// without them.
+func TestScanAsksForRebuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithBreakers(50, breaker.Policy{MaxEjectedRatio: 1})
+		for _, i := range (*r.fleet.members.Load())[1:] {
+			eject(i)
+		}
+		time.Sleep(time.Second)
+		if n := len(r.picker().(*picker).eligible); n < 50 {
+			t.Fatalf("%d of 50 in the picker before a call", n)
+		}
+		if got := r.counts(t, 50); got["i0"] != 50 {
+			t.Errorf("49 of 50 are ejected, and %v served", got)
+		}
+		synctest.Wait()
+		if n := len(r.picker().(*picker).eligible); n != 1 {
+			t.Errorf("%d in the picker, want 1", n)
+		}
+	})
+}
+
 // TestNeverHappened: a pick whose connection was gone leaves no trace.
 func TestNeverHappened(t *testing.T) {
 	r := newRig(Config{})
