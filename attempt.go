@@ -189,7 +189,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 		return left
 	}
 	next, denied := int32(late), false
-	if a.mayFollow(now) {
+	if (hung || !a.spent()) && a.mayFollow(now) {
 		if a.pay(now) {
 			next = cut
 		} else {
@@ -239,6 +239,12 @@ func (a *unaryAttempt) pay(now time.Time) bool {
 func (a *unaryAttempt) mayFollow(now time.Time) bool {
 	u := a.call
 	return !a.accompanied() && u.timeFor(now, 0) && !chainStopped(u.ctx) && !u.down()
+}
+
+// spent reports whether its hedge was the last attempt that the call may make, and has ended.
+func (a *unaryAttempt) spent() bool {
+	h := a.hedge
+	return h != nil && !a.isHedge() && h.stage.Load() == over && h.second.number >= a.call.method.retry.MaxAttempts
 }
 
 // counted reports whether the service breaker was told of the attempt when its timeout

@@ -196,6 +196,10 @@ func (h *hedge) join(err error) (*unaryAttempt, error) {
 		return a, err
 	case u.answers(s, h.err):
 		h.deliver()
+	case a.cutShort && a.paid: // after the second had failed: it is the one that is followed
+		a.attempt.Prior = &s.attempt
+		u.executed = u.executed || s.attempt.Executed()
+		return a, err
 	}
 	s.attempt.Prior = &a.attempt
 	u.executed = u.executed || a.attempt.Executed()
