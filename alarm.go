@@ -11,6 +11,7 @@ import (
 type alarm struct {
 	timer *time.Timer
 	rings atomic.Pointer[unaryAttempt]
+	over  atomic.Bool // it is off: who is ringing must not set it again
 }
 
 // alarms are a client's, and not the package's: a timer belongs to the clock that it
@@ -24,12 +25,13 @@ func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 		al = &alarm{}
 		// It is set below: one that rings at once must find its own timer.
 		al.timer = time.AfterFunc(forever, func() {
-			if again := al.rings.Load().ring(); again > 0 {
+			if again := al.rings.Load().ring(); again > 0 && !al.over.Load() {
 				al.timer.Reset(again)
 			}
 		})
 	}
 	al.rings.Store(a)
+	al.over.Store(false)
 	al.timer.Reset(d)
 	return al
 }
@@ -37,7 +39,11 @@ func (p *alarms) set(a *unaryAttempt, d time.Duration) *alarm {
 // off ends the alarm; nil is none. One that is ringing is not used again: it may ring
 // once more, for an attempt that is over.
 func (p *alarms) off(al *alarm) {
-	if al != nil && al.timer.Stop() {
+	if al == nil {
+		return
+	}
+	al.over.Store(true)
+	if al.timer.Stop() {
 		al.rings.Store(nil)
 		p.pool.Put(al)
 	}

@@ -1,6 +1,7 @@
 package surecall
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -40,13 +41,14 @@ func (u *unaryCall) run(now time.Time) error {
 		if a = last; a.cutShort && a.hung {
 			u.hangs++
 		}
-		now = time.Now()
-		if err == nil && !u.unwanted() {
-			return nil
-		}
 		if err == nil {
+			if u.wants(u.rpc.reply) {
+				return nil
+			}
+			u.keep()
 			err = errUnwanted
 		}
+		now = time.Now()
 		wait, again := u.next(&a.attempt, err, a.cutShort, a.cutShort && a.paid, now)
 		if !again {
 			return u.end(a, err)
@@ -84,17 +86,17 @@ func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, erro
 	return a.hedge.join(err)
 }
 
-// unwanted reports whether the policy hopes for a better reply than this one, and keeps
-// it: should none come, it is the answer.
-func (u *unaryCall) unwanted() bool {
+// wants reports whether the policy has no hope of a better reply.
+func (u *unaryCall) wants(reply any) bool {
 	p := &u.method.retry
-	if p.Unwanted == nil || !u.method.idempotent || !p.Unwanted(u.rpc.reply) {
-		return false
-	}
+	return p.Unwanted == nil || !u.method.idempotent || !p.Unwanted(reply)
+}
+
+// keep keeps a reply that is not wanted: should no better come, it is the answer.
+func (u *unaryCall) keep() {
 	if m, ok := u.rpc.reply.(proto.Message); ok {
 		u.kept = proto.Clone(m)
 	}
-	return true
 }
 
 // errUnwanted is the cause of a retry for a reply that the policy does not want.
@@ -110,6 +112,7 @@ func (u *unaryCall) end(a *unaryAttempt, err error) error {
 		replace(u.rpc.reply.(proto.Message), u.kept)
 		return nil
 	}
+	u.gate.local = isLocal(&a.attempt, err)
 	return u.named(u.core.named(u.ctx, u.method.name, &a.attempt, err), u.method.deadline)
 }
 
@@ -125,5 +128,5 @@ func deadlineError(err error, what string) error {
 	if code := status.Code(err); code != codes.Unknown {
 		s = status.New(code, status.Convert(err).Message())
 	}
-	return status.Errorf(s.Code(), "surecall: %s %s", s.Message(), what)
+	return status.Errorf(s.Code(), "surecall: %s %s", strings.TrimPrefix(s.Message(), "surecall: "), what)
 }

@@ -1,6 +1,7 @@
 package surecall
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/grpc/metadata"
@@ -19,17 +20,21 @@ func WithPriority(ctx context.Context, p limit.Priority) context.Context {
 }
 
 // Pin returns a context whose calls go to one instance and to no other, eligible or
-// not. While it has no connection they are rejected with [ErrNoInstance]. Retries go to
-// the same instance. See [Client.Instances] for IDs.
+// not. While it has no connection, and for an empty ID, they are rejected with
+// [ErrNoInstance]. Retries go to the same instance. See [Client.Instances] for IDs.
 func Pin(ctx context.Context, instanceID string) context.Context {
-	return context.WithValue(ctx, routeKey{}, &balancer.Route{Instance: instanceID})
+	return context.WithValue(ctx, routeKey{}, &balancer.Route{Instance: cmp.Or(instanceID, "(no ID)")})
 }
 
 // Sticky returns a context whose calls go to the instance that key stands for, for as
 // long as it is eligible; the set of instances may change without moving other keys.
-// Retries go elsewhere.
+// Retries go elsewhere, and hedges are not sent. A pin is the stronger of both.
 func Sticky(ctx context.Context, key string) context.Context {
-	return context.WithValue(ctx, routeKey{}, &balancer.Route{Key: key})
+	r := balancer.Route{Key: key}
+	if before := routeOf(ctx); before != nil {
+		r.Instance = before.Instance
+	}
+	return context.WithValue(ctx, routeKey{}, &r)
 }
 
 type routeKey struct{}

@@ -88,7 +88,7 @@ func (c *core) call(
 	}
 	now, err = u.enter(now)
 	if err != nil {
-		return false, err
+		return false, u.named(err, m.deadline)
 	}
 	u.first.attempt.Rotate = u.gate.trial
 	err = u.run(now)

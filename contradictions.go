@@ -1,6 +1,7 @@
 package surecall
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,21 @@ func (s *settings) says(pattern string) methodSettings {
 	return m
 }
 
+// contradicts returns what of the options of one call contradicts what else holds for it.
+// That they take away what another policy needs is as it should be.
+func (m *methodSettings) contradicts(method string, says *methodSettings) error {
+	var errs []error
+	if says.hedge != nil || says.attempt != nil {
+		for _, what := range m.contradictions() {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	if says.hedge != nil && !m.isIdempotent(method) {
+		errs = append(errs, errors.New("WithHedge: the method is not known to be idempotent: want AsIdempotent()"))
+	}
+	return errors.Join(errs...)
+}
+
 func (m *methodSettings) contradictions() (all []string) {
 	fail := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if t := m.attempt; t != nil && m.deadline > 0 {
@@ -94,6 +110,9 @@ func (s *settings) doubts() (all []string) {
 	if s.budget != (retry.BudgetPolicy{}) && !retries(s.base) &&
 		!slices.ContainsFunc(s.patterns(), func(p string) bool { return retries(s.resolve(p)) }) {
 		all = append(all, "WithRetryBudget: nothing is retried, so that nothing is paid for from it")
+	}
+	if *cmp.Or(s.base.attempt, &AttemptTimeout{}) != (AttemptTimeout{}) && !retries(s.base) {
+		all = append(all, "WithAttemptTimeout: nothing is retried, so that no attempt is cut")
 	}
 	if s.base.second.tuned() && !s.base.second.any() &&
 		!slices.ContainsFunc(s.patterns(), func(p string) bool { m := s.resolve(p); return m.second.any() }) {

@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/surecall/surecall/breaker"
 )
@@ -32,11 +33,17 @@ func (c *Client) SetServiceMode(m breaker.Mode) error {
 
 // SetMethodMode does for the breaker of a full method ("/orders.v1.Orders/Get") what
 // SetServiceMode does for the service's. A method without a breaker is an error: see
-// [WithMethodBreaker].
+// [WithMethodBreaker]. So is one that is neither linked nor called yet.
 func (c *Client) SetMethodMode(method string, m breaker.Mode) error {
+	if err := checkPattern(method); err != nil || strings.HasSuffix(method, "*") {
+		return fmt.Errorf("surecall: SetMethodMode %q: want a full method, \"/package.Service/Method\"", method)
+	}
 	c.core.mu.Lock()
 	defer c.core.mu.Unlock()
 	methods := c.core.state.Load().methods
+	if (*methods.table.Load())[method] == nil && linkedMethod(method) == nil {
+		return fmt.Errorf("surecall: SetMethodMode %q: the method is neither linked nor was it called", method)
+	}
 	found := methods.find(method)
 	switch {
 	case found.breaker == nil:

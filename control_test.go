@@ -146,9 +146,12 @@ func TestSetMethodMode(t *testing.T) {
 		if n := let(t.Context(), client, placeMethod, 50); n != 9 {
 			t.Errorf("%d of 50 passed: want it to have begun anew", n)
 		}
-		for _, method := range []string{getMethod, "/x.Y/Z"} {
-			if err := client.SetMethodMode(method, breaker.ForcedOpen); err == nil || !strings.Contains(err.Error(), method) || !strings.Contains(err.Error(), "want WithMethodBreaker") {
-				t.Errorf("%s: error %v: want it told that there is no breaker", method, err)
+		for method, want := range map[string]string{
+			getMethod: "want WithMethodBreaker", "/x.Y/Z": "neither linked nor was it called", "": "want a full method",
+			"orders.v1.Orders/Get": "want a full method", "/orders.v1.Orders/*": "want a full method", "/orders.v1.Orders/Gett": "neither linked",
+		} {
+			if err := client.SetMethodMode(method, breaker.ForcedOpen); err == nil || !strings.Contains(err.Error(), method) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v: want %q", method, err, want)
 			}
 		}
 	})

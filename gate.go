@@ -18,27 +18,32 @@ type gate struct {
 	trial  bool // of the service breaker
 	entry  breaker.Entry
 	passed time.Time
+	local  bool // gRPC's own error ended the call: see local
 }
 
 // enter asks the rate limits, the throttle, the service breaker and the method breaker,
 // in this order: a breaker is asked last, since the time that a call waits for a rate can
 // open it. now becomes the time at which all let it pass.
-func (t *tries) enter(now time.Time) (time.Time, error) {
+func (t *tries) enter(now time.Time) (_ time.Time, err error) {
 	m := t.method
-	for _, r := range m.rates {
-		err := r.Take(t.ctx, t.ask(), now)
+	if t.trace != nil {
+		defer func() { t.trace.Waited = time.Since(t.began) }()
+	}
+	for n, r := range m.rates {
+		err = r.Take(t.ctx, t.ask(), now)
 		now = time.Now()
-		if t.trace != nil {
-			t.trace.Waited = now.Sub(t.began)
-		}
 		if err != nil {
+			for _, taken := range m.rates[:n] {
+				taken.Return(now)
+			}
 			return now, t.refused(ErrRateLimited, err)
 		}
 	}
 	if m.throttle != nil && !m.throttle.Allow(limit.FromContext(t.ctx), now, rand.Float64()) {
 		return now, t.refused(ErrThrottled, limit.ErrThrottled)
 	}
-	if err := t.admit(now); err != nil {
+	now, err = t.admit(now)
+	if err != nil {
 		return now, err
 	}
 	if m.breaker != nil && !t.gate.trial { // the trial of a service that was down finds out for its methods too
@@ -79,27 +84,29 @@ func (t *tries) leave(err error) {
 	if m.breaker != nil {
 		m.breaker.Record(t.gate.entry, verdict, elapsed, now)
 	}
-	if m.throttle != nil && !rejected && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
+	if m.throttle != nil && !rejected && !t.gate.local && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
 		m.throttle.Done(verdict == breaker.Success || verdict == breaker.RatioFailure, now)
 	}
 }
 
 // admit asks the service breaker. While it is open, a call that waits for ready waits
-// for a trial's turn or for the breaker to close; any other is rejected.
-func (t *tries) admit(now time.Time) error {
+// for a trial's turn or for the breaker to close; any other is rejected. It returns the
+// time at which it lets the call pass.
+func (t *tries) admit(now time.Time) (time.Time, error) {
 	service := t.state.service
 	if service == nil {
-		return nil
+		return now, nil
 	}
 	ok, trial := service.Allow(now)
+	if !ok && !t.waits {
+		r := newRejection(ErrServiceDown, t.core.service, t.method.name, t.core.fleet.Refusal())
+		r.RetryAfter = t.state.trialInterval
+		return now, r
+	}
 	for !ok {
-		if !t.waits {
-			r := newRejection(ErrServiceDown, t.core.service, t.method.name, t.core.fleet.Refusal())
-			r.RetryAfter = t.state.trialInterval
-			return r
-		}
 		changed := service.Changed() // before asking again, so that no closing is missed
-		if ok, trial = service.Allow(time.Now()); ok {
+		now = time.Now()
+		if ok, trial = service.Allow(now); ok {
 			break
 		}
 		turn := time.NewTimer(t.state.trialInterval)
@@ -108,11 +115,10 @@ func (t *tries) admit(now time.Time) error {
 		case <-turn.C:
 		case <-t.ctx.Done():
 			turn.Stop()
-			return deadlineError(t.ctx.Err(), "while the service breaker was open")
+			return now, deadlineError(t.ctx.Err(), "while the service breaker was open")
 		}
 		turn.Stop()
-		ok, trial = service.Allow(time.Now())
 	}
 	t.gate.trial = trial
-	return nil
+	return now, nil
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"google.golang.org/grpc"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,7 +120,7 @@ func TestRateLimitWaits(t *testing.T) {
 		left, leave := context.WithCancel(t.Context())
 		time.AfterFunc(30*time.Millisecond, leave)
 		trace, err = wait(left)
-		if status.Code(err) != codes.Canceled || !strings.Contains(err.Error(), "while it waited: surecall: rate limit") {
+		if status.Code(err) != codes.Canceled || !strings.Contains(err.Error(), "while it waited under a rate limit") {
 			t.Errorf("error %v: want CANCELED, and what it waited for", err)
 		}
 		if trace.Waited != 30*time.Millisecond {
@@ -134,7 +136,7 @@ func TestRateLimitWaits(t *testing.T) {
 	})
 }
 
-// An Update that leaves the rate as it is leaves the tokens, too.
+// An Update leaves what was used up of a rate used up.
 func TestUpdateOfRates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 1)
@@ -152,8 +154,15 @@ func TestUpdateOfRates(t *testing.T) {
 		if err := client.Update(surecall.WithRateLimit(limit.Rate{PerSecond: 0.01, Burst: 3})); err != nil {
 			t.Fatal(err)
 		}
-		if n := let(t.Context(), client, getMethod, 5); n != 3 {
-			t.Errorf("%d passed: want the tokens of the new rate", n)
+		if n := let(t.Context(), client, getMethod, 5); n != 0 {
+			t.Errorf("%d passed: want none, all tokens are used up", n)
+		}
+		if err := client.Update(surecall.WithRateLimit(limit.Rate{PerSecond: 1, Burst: 3})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2001 * time.Millisecond)
+		if n := let(t.Context(), client, getMethod, 5); n != 2 {
+			t.Errorf("%d passed: want those of two seconds at the new rate", n)
 		}
 	})
 }
@@ -378,6 +387,116 @@ func TestServiceTrialPassesMethodBreaker(t *testing.T) {
 		results := load(t, client, getMethod, 5*time.Millisecond, time.Second)
 		if n := failures(results); n > 60 {
 			t.Errorf("%d of %d calls failed in the second after the outage: want those of 300 ms at most", n, len(results))
+		}
+	})
+}
+
+// What a call waited for the end of an outage is not what its attempt took, nor what its
+// method takes.
+func TestWaitForServiceIsNotTheAttempts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.WithMethodBreaker(breaker.MethodPolicy{SlowCall: time.Second}))
+		for range 30 {
+			get(t, client)
+		}
+		for _, i := range cluster.Instances() {
+			i.Delay(20 * time.Millisecond)
+		}
+		if err := client.SetServiceMode(breaker.ForcedOpen); err != nil {
+			t.Fatal(err)
+		}
+		var calls sync.WaitGroup
+		traces := make([]surecall.CallTrace, 30)
+		for n := range traces {
+			calls.Go(func() {
+				if _, err := unary(t.Context(), client, getMethod, grpc.WaitForReady(true), surecall.Trace(&traces[n])); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(3 * time.Second)
+		if err := client.SetServiceMode(breaker.Automatic); err != nil {
+			t.Fatal(err)
+		}
+		calls.Wait()
+		if c := traces[0]; c.Waited != 3*time.Second || c.Attempts[0].Took != 20*time.Millisecond {
+			t.Errorf("waited %v, attempts %+v: want 3 s, and 20 ms for the one", c.Waited, c.Attempts)
+		}
+		if _, err := unary(t.Context(), client, getMethod); err != nil {
+			t.Errorf("after it: %v: want the method's breaker closed", err)
+		}
+	})
+}
+
+// What the client's rate refuses does not use up the method's.
+func TestRefusedRateIsGivenBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 1), surecall.WithRateLimit(limit.Rate{PerSecond: 1, Burst: 1}),
+			surecall.ForMethod(getMethod, surecall.WithRateLimit(limit.Rate{PerSecond: 0.1, Burst: 10})))
+		passed := 0
+		for range 20 { // seconds of ten calls each
+			passed += let(t.Context(), client, getMethod, 10)
+			time.Sleep(1001 * time.Millisecond)
+		}
+		if passed < 10 {
+			t.Errorf("%d passed: want 10 at least, that many both limits allow", passed)
+		}
+	})
+}
+
+// A change of its number is no reason for a limit to forget.
+func TestTunedLimitsRemember(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 1), surecall.WithRateLimit(limit.Rate{PerSecond: 10, Burst: 10}))
+		passed := 0
+		for n := range 10 {
+			passed += let(t.Context(), client, getMethod, 20)
+			if err := client.Update(surecall.WithRateLimit(limit.Rate{PerSecond: 10 + 0.001*float64(n), Burst: 10})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if passed > 10 {
+			t.Errorf("%d calls passed at one moment: want 10", passed)
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster, surecall.WithConcurrency(limit.Concurrency{Limit: 20}))
+		cluster.Instance(0).Delay(time.Second)
+		var calls sync.WaitGroup
+		for n := range 2 {
+			for range 30 {
+				calls.Go(func() { _, _ = unary(t.Context(), client, placeMethod) })
+			}
+			time.Sleep(time.Millisecond)
+			if err := client.Update(surecall.WithConcurrency(limit.Concurrency{Limit: 19 - n})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		calls.Wait()
+		if peak := cluster.Instance(0).Peak(); peak > 20 {
+			t.Errorf("%d at a time: want 20 at most", peak)
+		}
+	})
+}
+
+// A stream with a deadline of ours is judged as any other.
+func TestMethodBreakerOfStreamsWithDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 3)
+		client := ready(t, cluster, surecall.WithoutServiceBreaker(),
+			surecall.ForMethod(watchMethod, surecall.WithCallDeadline(time.Minute), surecall.WithMethodBreaker(breaker.MethodPolicy{})))
+		failAll(cluster, codes.Internal)
+		var err error
+		for range 60 {
+			var s grpc.ServerStreamingClient[orders.Order]
+			if s, err = orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{}); err == nil {
+				_, err = s.Recv()
+			}
+		}
+		if !errors.Is(err, surecall.ErrMethodDown) {
+			t.Errorf("after 60 failures: %v: want the method down", err)
 		}
 	})
 }

@@ -94,9 +94,9 @@ func (h *hedge) send() (again time.Duration) {
 			Service: u.core.service, Method: u.method.name, Instance: a.attempt.Instance().ID(), Attempt: s.number, After: now.Sub(u.began),
 		})
 	}
-	h.err = s.try(&h.rpc, now)
+	h.err = s.try(&h.rpc, time.Now())
 	u.judge(s, h.err, time.Now())
-	if u.answers(s, h.err) && (a.overdue.CompareAndSwap(inTime, lost) || a.overdue.CompareAndSwap(late, lost)) {
+	if u.answers(s, h.err, h.rpc.reply) && (a.overdue.CompareAndSwap(inTime, lost) || a.overdue.CompareAndSwap(late, lost)) {
 		a.cancel()
 	}
 	h.stage.Store(over)
@@ -149,10 +149,13 @@ func (h *hedge) off() bool {
 	return h.stage.CompareAndSwap(waiting, off)
 }
 
-// answers reports whether the end of a is the call's: a reply, or an error that another
-// attempt would not mend.
-func (u *unaryCall) answers(a *unaryAttempt, err error) bool {
-	return err == nil || !a.cutShort && !isRejection(err) && !retryable(&u.method.retry, status.Code(err), a.attempt.Executed())
+// answers reports whether the end of a is the call's: a reply that is wanted, or an error
+// that another attempt would not mend.
+func (u *unaryCall) answers(a *unaryAttempt, err error, reply any) bool {
+	if err == nil {
+		return u.wants(reply)
+	}
+	return !a.cutShort && !isRejection(err) && !retryable(&u.method.retry, &a.attempt, status.Code(err))
 }
 
 // outfit gives the hedge a reply and options of its own.
@@ -182,7 +185,7 @@ func (h *hedge) join(err error) (*unaryAttempt, error) {
 		u.traced(&a.attempt, a.note, err)
 		return a, err
 	}
-	first := !a.outrun && u.answers(a, err)
+	first := !a.outrun && u.answers(a, err, u.rpc.reply)
 	if first && (s.overdue.CompareAndSwap(inTime, lost) || s.overdue.CompareAndSwap(late, lost)) {
 		s.cancel()
 	}
@@ -191,15 +194,16 @@ func (h *hedge) join(err error) (*unaryAttempt, error) {
 	u.traced(&a.attempt, a.note, err)
 	u.traced(&s.attempt, s.note, h.err)
 	u.attempts = s.number
+	second := u.answers(s, h.err, h.rpc.reply)
 	switch {
-	case first, !a.outrun && isRejection(h.err):
-		return a, err
-	case u.answers(s, h.err):
-		h.deliver()
-	case a.cutShort && a.paid: // after the second had failed: it is the one that is followed
+	case first, !second && !a.outrun && (err == nil || isRejection(h.err)):
 		a.attempt.Prior = &s.attempt
-		u.executed = u.executed || s.attempt.Executed()
-		return a, err
+		return a, err // or a reply that is not wanted, which is better than none
+	case second, h.err == nil:
+		h.deliver()
+	}
+	if a.cutShort && a.hung {
+		u.hangs++
 	}
 	s.attempt.Prior = &a.attempt
 	u.executed = u.executed || a.attempt.Executed()

@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/surecall/surecall/balancer"
@@ -46,21 +47,40 @@ func (c *core) newLimits(s *settings, old limits) limits {
 	}
 	for _, m := range scopes {
 		if p := m.concurrency; p != nil {
-			kept, ok := old.concurrency[p.scope]
-			if !ok || kept.policy != p.policy {
-				kept = concurrencyLimit{limit.NewLimiter(p.policy, c.defaultLimit, c.crowded(p.scope)), p.policy}
-			}
-			l.concurrency[p.scope] = kept
+			l.concurrency[p.scope] = c.newConcurrency(*p, old.concurrency[p.scope])
 		}
 		if p := m.rate; p != nil {
-			kept, ok := old.rates[p.scope]
-			if !ok || kept.policy != p.policy {
-				kept = rateLimit{limit.NewRateLimiter(p.policy, now), p.policy}
-			}
-			l.rates[p.scope] = kept
+			l.rates[p.scope] = newRate(p.policy, old.rates[p.scope], now)
 		}
 	}
 	return l
+}
+
+// newConcurrency returns the limit of a scope, which is old with what is in flight if not
+// more than its number changes.
+func (c *core) newConcurrency(p scoped[limit.Concurrency], old concurrencyLimit) concurrencyLimit {
+	before, after := old.policy, p.policy
+	if old.Limiter != nil && before.Limit > 0 && after.Limit > 0 {
+		old.SetLimit(after.Limit)
+		before.Limit = after.Limit
+	}
+	if old.Limiter == nil || before != after {
+		old.Limiter = limit.NewLimiter(after, c.defaultLimit, c.crowded(p.scope))
+	}
+	old.policy = after
+	return old
+}
+
+// newRate returns the rate limit of a scope, which is old with what was used up of it.
+func newRate(p limit.Rate, old rateLimit, now time.Time) rateLimit {
+	if old.RateLimiter == nil {
+		return rateLimit{limit.NewRateLimiter(p, now), p}
+	}
+	if old.policy != p {
+		old.SetPolicy(p, now)
+	}
+	old.policy = p
+	return old
 }
 
 // concurrencyOf returns the limits of m, the narrowest first: who waits under it must not
@@ -164,7 +184,7 @@ func (t *tries) sample(at *balancer.Attempt, o limit.Outcome, elapsed time.Durat
 // its queue.
 func (t *tries) refused(reason, err error) error {
 	if t.ctx.Err() != nil && !isExceeded(err) {
-		return deadlineError(err, "while it waited: "+reason.Error())
+		return deadlineError(err, "while it waited under a "+strings.TrimPrefix(reason.Error(), "surecall: "))
 	}
 	r := &Rejection{Reason: reason, Service: t.core.service, Method: t.method.name, Cause: err}
 	if rate, ok := asRateError(err); ok {

@@ -216,15 +216,16 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 	if opts == nil {
 		return m, nil
 	}
-	r := t.settings.resolve(name)
+	r, says := t.settings.resolve(name), methodSettings{scope: name}
 	r.scope = name
 	for n, o := range opts {
 		if o == nil {
 			return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: option %d is nil", n)
 		}
 		o.call(&r)
+		o.call(&says)
 	}
-	if err := r.takeErr(); err != nil {
+	if err := errors.Join(r.takeErr(), r.contradicts(name, &says)); err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: %v", err)
 	}
 	return t.newMethod(name, r, m), nil

@@ -278,3 +278,31 @@ func TestExecutedCallIsNotRejected(t *testing.T) {
 		}
 	})
 }
+
+// A server that wants a call back in a day, or in a thousand years, gets it not at all.
+func TestAbsurdPushback(t *testing.T) {
+	for _, after := range []time.Duration{24 * time.Hour, 1<<63 - 1} {
+		bubble(t, func(t *testing.T) {
+			cluster := surecalltest.NewCluster(t, 3)
+			client := ready(t, cluster)
+			for range 30 {
+				get(t, client)
+			}
+			for _, i := range cluster.Instances() {
+				i.FailFunc(func(string, int64) error { return retryIn(codes.Unavailable, after) })
+			}
+			began := time.Now()
+			_, err := unary(t.Context(), client, getMethod)
+			if status.Code(err) != codes.Unavailable || time.Since(began) > time.Second {
+				t.Errorf("%v after %v: want the server's error at once", err, time.Since(began))
+			}
+			stream, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			if status.Code(err) != codes.Unavailable || time.Since(began) > time.Second {
+				t.Errorf("stream: %v after %v: want the server's error at once", err, time.Since(began))
+			}
+		})
+	}
+}

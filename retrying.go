@@ -39,6 +39,10 @@ type tries struct {
 	executed bool // an attempt before this one may have been executed
 }
 
+// maxPushback is the longest pushback that is waited for: a stream, which has no deadline,
+// would else stand still for as long as a server likes.
+const maxPushback = time.Minute
+
 // next decides whether another attempt follows at, which ended with err, and how long
 // from now. cut tells that at was cut off so that another could follow, and paid that the
 // budget has paid for that one.
@@ -47,7 +51,7 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 	if at.Instance() == nil || t.ctx.Err() != nil || p.MaxAttempts == 1 {
 		return 0, false
 	}
-	if !cut && !retryable(p, status.Code(err), executed) && err != errUnwanted {
+	if !cut && !retryable(p, at, status.Code(err)) && err != errUnwanted {
 		return 0, false // an answer, or nothing that another instance would do better
 	}
 	t.executed = t.executed || executed
@@ -59,7 +63,7 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 		return 0, t.deny(at, event.ChainStop, err)
 	case t.attempts-t.hangs >= p.MaxAttempts:
 		return 0, t.deny(at, event.AttemptsSpent, err)
-	case pushed && stop:
+	case pushed && (stop || pushback > maxPushback):
 		return 0, t.deny(at, event.ServerPushback, err)
 	case t.down() && !paid:
 		return 0, t.deny(at, event.ServiceDown, err)
@@ -92,9 +96,12 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 
 // retryable reports whether another attempt could do better after an error of that code.
 // What was never executed failed for want of a connection, or was refused by a server
-// that said so.
-func retryable(p *retry.Policy, code codes.Code, executed bool) bool {
-	if !executed {
+// that said so. What the service has kept of the call any other would answer too.
+func retryable(p *retry.Policy, at *balancer.Attempt, code codes.Code) bool {
+	if at.Repeated() {
+		return false
+	}
+	if !at.Executed() {
 		return code == codes.Unavailable || code == codes.ResourceExhausted
 	}
 	return slices.Contains(p.Codes, code)
@@ -114,7 +121,7 @@ func (t *tries) deny(at *balancer.Attempt, why event.Denial, err error) bool {
 // timeFor reports whether an attempt that starts after wait can end before the
 // deadline: if it takes no longer than half of the method's calls do.
 func (t *tries) timeFor(now time.Time, wait time.Duration) bool {
-	return !t.hasDeadline || t.deadline.Sub(now) > wait+t.method.stats.latency.P50()
+	return !t.hasDeadline || t.deadline.Sub(now)-t.method.stats.latency.P50() > wait
 }
 
 // down reports whether nothing of the service answers: retries would only add to it.
@@ -125,13 +132,18 @@ func (t *tries) named(err error, deadline time.Duration) error {
 	if !t.deadlineOurs || t.ctx.Err() != context.DeadlineExceeded || status.Code(err) != codes.DeadlineExceeded {
 		return err
 	}
-	return deadlineError(err, fmt.Sprintf("at attempt %d: the call deadline of %v, set by surecall because the caller set none", t.attempts, deadline))
+	when := "before the first attempt"
+	if t.attempts > 0 {
+		when = fmt.Sprintf("at attempt %d", t.attempts)
+	}
+	return deadlineError(err, fmt.Sprintf("%s: the call deadline of %v, set by surecall because the caller set none", when, deadline))
 }
 
 // chainStopped reports whether the call is made by a handler of an attempt whose
 // predecessor may have been executed.
 func chainStopped(ctx context.Context) bool {
-	return len(metadata.ValueFromIncomingContext(ctx, wire.Attempt)) > 0
+	_, stopped := wire.ParseAttempt(metadata.ValueFromIncomingContext(ctx, wire.Attempt))
+	return stopped
 }
 
 // pause waits for d, or until ctx ends.

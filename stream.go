@@ -182,10 +182,11 @@ func (s *clientStream) again(t *streamAttempt, err error) bool {
 func (s *clientStream) finish(t *streamAttempt, err error) error {
 	s.judge(t, err)
 	if err != nil && err != io.EOF {
+		s.gate.local = isLocal(&t.attempt, err)
 		err = s.named(s.core.named(s.ctx, s.method.name, &t.attempt, err), s.method.streams)
 	}
+	s.deliver(t, err) // looks at whose end it was
 	s.cancel()
-	s.deliver(t, err)
 	return err
 }
 
@@ -214,6 +215,9 @@ func (s *clientStream) verdict(t *streamAttempt, err error, elapsed time.Duratio
 	at := &t.attempt
 	verdict := breaker.Success
 	if err != nil {
+		if isLocal(at, err) {
+			return breaker.Ignored
+		}
 		verdict = s.state.settings.classify(breaker.Outcome{
 			Code:          status.Code(err),
 			NeverExecuted: !at.Executed(),

@@ -30,16 +30,12 @@ func WithoutStreamConcurrency() LiveOption { return live(func(s *settings) { s.s
 
 const streamScope = "streams"
 
-// newStreamLimit returns the limit of all streams, which is old if the policy stays the
-// same.
+// newStreamLimit returns the limit of all streams; nil: none.
 func (c *core) newStreamLimit(p *limit.Concurrency, old concurrencyLimit) concurrencyLimit {
-	switch {
-	case p == nil:
+	if p == nil {
 		return concurrencyLimit{}
-	case old.Limiter != nil && old.policy == *p:
-		return old
 	}
-	return concurrencyLimit{limit.NewLimiter(*p, nil, c.crowded(streamScope)), *p}
+	return c.newConcurrency(scoped[limit.Concurrency]{*p, streamScope}, old)
 }
 
 // takeSlot waits for the slot that t holds until its end, where there is a limit.

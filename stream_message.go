@@ -151,7 +151,7 @@ func (s *clientStream) replay(t *streamAttempt, sent replayBuffer) {
 // that was sent.
 func (s *clientStream) mourn(t *streamAttempt, err error) {
 	p, executed := &s.method.retry, t.attempt.Executed()
-	if p.MaxAttempts == 1 || s.ctx.Err() != nil || !retryable(p, status.Code(err), executed) {
+	if p.MaxAttempts == 1 || s.ctx.Err() != nil || !retryable(p, &t.attempt, status.Code(err)) {
 		return
 	}
 	why := event.NotKept

@@ -335,3 +335,24 @@ func (r *refusing) Watch(request *orders.GetRequest, stream grpc.ServerStreaming
 	}
 	return status.Error(codes.Unavailable, "draining")
 }
+
+// One caller's message that cannot be encoded says nothing about instance or service.
+func TestMessageThatCannotBeEncodedBlamesNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		events := &log{}
+		client := ready(t, surecalltest.NewCluster(t, 3), events.option())
+		for range 60 {
+			stream, err := orders.NewOrdersClient(client).Import(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := stream.Send(&orders.PlaceRequest{Item: "\xff"}); err == nil {
+				t.Fatal("sent what is no UTF-8")
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if told := eventsOf[event.ServiceBreakerChanged](events); len(told) > 0 || len(ejections(events)) > 0 {
+			t.Errorf("%+v, ejected %v: want nothing of the kind", told, ejections(events))
+		}
+	})
+}

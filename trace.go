@@ -15,7 +15,8 @@ type CallTrace struct {
 	Method string // the full method
 	Began  time.Time
 	Took   time.Duration
-	// Waited is how long the call waited for a rate limit, before its first attempt.
+	// Waited is how long the call waited before its first attempt: for a rate limit, or with
+	// grpc.WaitForReady(true) for the end of an outage of the service.
 	Waited   time.Duration
 	Attempts []AttemptTrace // in the order in which they began
 	// SecondBest is who answered in place of an instance; empty: an instance did.

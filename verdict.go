@@ -32,8 +32,7 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 
 // load is what the attempt's end says of the load, to adaptive limits: answers, and what
 // was refused for overload or not answered within the time that the method takes. A lost
-// connection says nothing, nor does gRPC's own RESOURCE_EXHAUSTED, for a message too large
-// to send.
+// connection says nothing, nor does gRPC's own RESOURCE_EXHAUSTED.
 func (u *unaryCall) load(a *unaryAttempt, v breaker.Verdict, err error, elapsed time.Duration) limit.Outcome {
 	if err == nil || v == breaker.Success {
 		return limit.Success
@@ -41,7 +40,7 @@ func (u *unaryCall) load(a *unaryAttempt, v breaker.Verdict, err error, elapsed 
 	p99 := u.method.stats.p99()
 	switch status.Code(err) {
 	case codes.ResourceExhausted:
-		if a.attempt.Answered() {
+		if !isLocal(&a.attempt, err) && !a.attempt.Repeated() {
 			return limit.Overload
 		}
 	case codes.DeadlineExceeded:
@@ -61,12 +60,15 @@ func (u *unaryCall) verdict(a *unaryAttempt, err error, elapsed time.Duration, c
 		u.answered(a, elapsed, clock, now)
 		return u.state.settings.slow(breaker.Success, elapsed)
 	}
-	if !at.Answered() && isLocal(status.Code(err)) {
+	if isLocal(at, err) {
 		return breaker.Ignored
 	}
 	pushed := false
 	if at.Answered() {
 		fleet.Progress(i, clock)
+		if at.Repeated() {
+			return breaker.Ignored // another instance failed, and was judged for it
+		}
 		pushed = u.core.yields(at, err, clock)
 	}
 	verdict := u.state.settings.classify(breaker.Outcome{
@@ -138,9 +140,20 @@ func (s *settings) slow(v breaker.Verdict, elapsed time.Duration) breaker.Verdic
 	return s.breaker.Judge(v, elapsed)
 }
 
-// isLocal reports whether an error of that code, with nothing received, is gRPC's own
-// about the message: one that cannot be encoded, or is too large to send.
-func isLocal(code codes.Code) bool { return code == codes.Internal || code == codes.ResourceExhausted }
+// isLocal reports whether err is gRPC's own about the message: one that cannot be encoded,
+// is too large to send, or was too large to receive. A server's RESOURCE_EXHAUSTED comes in
+// a trailer, with a content type at least; with one of gRPC's own there is none, or that of
+// an answer, which is empty.
+func isLocal(at *balancer.Attempt, err error) bool {
+	switch status.Code(err) {
+	case codes.Internal:
+		return !at.Answered()
+	case codes.ResourceExhausted:
+		return !at.Answered() || len(at.Trailer()) == 0
+	default:
+		return false
+	}
+}
 
 // answered notes that the instance did its work, whatever it said.
 func (u *unaryCall) answered(a *unaryAttempt, elapsed time.Duration, clock int64, now time.Time) {

@@ -144,3 +144,21 @@ func TestPushbackIsNoDeath(t *testing.T) {
 		})
 	}
 }
+
+// A reply that is too large for its caller says nothing about how much its instance can
+// take.
+func TestTooLargeReplyIsNoOverload(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 3))
+		for range 30 {
+			if _, err := unary(t.Context(), client, getMethod, grpc.MaxCallRecvMsgSize(1)); status.Code(err) != codes.ResourceExhausted {
+				t.Fatal(err)
+			}
+		}
+		for _, i := range client.Instances() {
+			if i.Share != 1 {
+				t.Errorf("%s: share %v: want all of it", i.ID, i.Share)
+			}
+		}
+	})
+}

@@ -102,14 +102,18 @@ func (a *Attempt) Named() bool { return a.id != "" }
 // Executed reports whether the instance may have executed the attempt: a stream was
 // created, and the server did not say that it refused the call unexecuted.
 func (a *Attempt) Executed() bool {
-	if !a.sent {
-		return false
-	}
-	if a.id == "" {
-		return true
-	}
-	mark := a.trailer[wire.Unexecuted]
-	return len(mark) != 1 || mark[0] != a.id
+	return a.sent && !a.marked(wire.Unexecuted)
+}
+
+// Repeated reports whether what came back was the answer to an earlier attempt of the
+// call, from what the service has kept of it: it says nothing of the instance that sent
+// it, and any other would send the same.
+func (a *Attempt) Repeated() bool { return a.marked(wire.Repeated) }
+
+// marked reports whether the trailer has a mark that is this attempt's own.
+func (a *Attempt) marked(key string) bool {
+	mark := a.trailer[key]
+	return a.id != "" && len(mark) == 1 && mark[0] == a.id
 }
 
 // Answered reports whether the instance sent anything back, an error too.
@@ -191,9 +195,9 @@ func (a *Attempt) finished(info balancer.DoneInfo) {
 	if a.id == "" {
 		return
 	}
-	if mark := a.trailer[wire.Draining]; len(mark) == 1 && mark[0] == a.id {
+	if a.marked(wire.Draining) {
 		a.Fleet.drains(a.instance, a.Fleet.now())
-	} else if info.Err == nil && a.answered && len(mark) == 0 {
+	} else if info.Err == nil && a.answered && len(a.trailer[wire.Draining]) == 0 {
 		a.Fleet.stays(a.instance, a.Picked())
 	}
 }

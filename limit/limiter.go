@@ -13,7 +13,7 @@ const DefaultLimit = 1024
 // Limiter bounds how many are in flight. It is safe for concurrent use. While there is
 // room and nobody waits it takes no lock and allocates nothing.
 type Limiter struct {
-	fixed    int
+	fixed    atomic.Int64 // 0: the limit is another
 	fallback func() int
 	adaptive *adaptive // nil: the limit is fixed, or else fallback's
 	crowded  func(inFlight, limit int)
@@ -52,7 +52,8 @@ type Ask struct {
 // nothing. It is called with no lock held, from whoever asked for the slot.
 func NewLimiter(p Concurrency, fallback func() int, crowded func(inFlight, limit int)) *Limiter {
 	p = p.WithDefaults()
-	l := &Limiter{fixed: p.Limit, fallback: fallback, crowded: crowded, queue: queue{policy: p.Queue}}
+	l := &Limiter{fallback: fallback, crowded: crowded, queue: queue{policy: p.Queue}}
+	l.fixed.Store(int64(p.Limit))
 	if p.Adaptive.On {
 		l.adaptive = newAdaptive(p.Adaptive, time.Now())
 	}
@@ -119,8 +120,8 @@ func (l *Limiter) Sample(s Sample, now time.Time) {
 // Limit returns how many may be in flight now.
 func (l *Limiter) Limit() int {
 	switch {
-	case l.fixed > 0:
-		return l.fixed
+	case l.fixed.Load() > 0:
+		return int(l.fixed.Load())
 	case l.adaptive != nil:
 		return int(l.adaptive.obeyed.Load())
 	case l.fallback != nil:
@@ -129,6 +130,14 @@ func (l *Limiter) Limit() int {
 		}
 	}
 	return DefaultLimit
+}
+
+// SetLimit changes a fixed limit, of which what is in flight stays part; it does nothing to
+// any other. Those who wait see a higher one at the next change.
+func (l *Limiter) SetLimit(limit int) {
+	if l.fixed.Load() > 0 && limit > 0 {
+		l.fixed.Store(int64(limit))
+	}
 }
 
 // InFlight returns how many slots are taken.

@@ -11,9 +11,8 @@ import (
 // RateLimiter bounds how many calls begin per second. It is safe for concurrent use. Each
 // call takes a lock for a few additions, since golang.org/x/time/rate does.
 type RateLimiter struct {
-	policy Rate
-
 	mu      sync.Mutex // guards what follows
+	policy  Rate
 	bucket  *rate.Limiter
 	latest  time.Time
 	waiting list        // the oldest at its head; none has taken its token yet
@@ -46,6 +45,31 @@ func (l *RateLimiter) Take(ctx context.Context, ask Ask, now time.Time) error {
 		}
 		return nil // its turn came first
 	}
+}
+
+// Return gives back what Take took, for a call that is not made after all.
+func (l *RateLimiter) Return(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.advance(now)
+	if l.bucket.TokensAt(now) <= float64(l.policy.Burst)-1 {
+		l.bucket.AllowN(now, -1)
+	}
+	l.hurry(now)
+}
+
+// SetPolicy changes the policy. What was used up of the burst stays used up, and those who
+// wait go on waiting, by the new rate. p must be valid: see [Rate.Validate].
+func (l *RateLimiter) SetPolicy(p Rate, now time.Time) {
+	p = p.WithDefaults()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.advance(now)
+	l.serve(now)
+	l.policy = p
+	l.bucket.SetLimitAt(now, rate.Limit(p.PerSecond))
+	l.bucket.SetBurstAt(now, p.Burst)
+	l.hurry(now)
 }
 
 // take takes a token, or a turn among those who wait for one, or says why not.

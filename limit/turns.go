@@ -39,6 +39,19 @@ func (l *RateLimiter) await(now time.Time) {
 	l.due = now.Add(l.until(1 - l.bucket.TokensAt(now)))
 }
 
+// hurry sees to those who wait when a token came from elsewhere, or at another rate. It
+// requires l.mu.
+func (l *RateLimiter) hurry(now time.Time) {
+	if l.waiting.len == 0 {
+		return
+	}
+	l.await(now)
+	l.serve(now)
+	if l.waiting.len > 0 {
+		l.timer.Reset(l.due.Sub(now))
+	}
+}
+
 func (l *RateLimiter) onTimer() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -36,7 +36,8 @@ type Policy struct {
 
 	// Unwanted reports whether a reply, which has come without an error, is not the one
 	// that was hoped for, so that an idempotent method is repeated. If nothing better comes,
-	// the caller gets it. It may be called at the same time for several calls, and must not
+	// the caller gets it (of a protocol buffer; of another kind, how the last attempt
+	// ended). It may be called at the same time for several calls, and must not
 	// change or keep the reply. Default nil: every reply is wanted.
 	Unwanted func(reply any) bool
 }

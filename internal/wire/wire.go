@@ -2,6 +2,8 @@
 // metadata, beside the call itself. Whoever does not know a key passes over it.
 package wire
 
+import "strconv"
+
 // Keys of a request's metadata, written by clients.
 const (
 	// AttemptID names one attempt. It is sent only to instances that registered with
@@ -29,4 +31,19 @@ const (
 	// Draining says that the server is about to leave: no new calls. Its value is "1" if
 	// the request carried no ID; a client believes only its own.
 	Draining = "surecall-draining"
+	// Repeated says that the answer was given to the call before, or that nobody knows what
+	// became of it: it is about the call and not about the instance that sends it.
+	Repeated = "surecall-repeated"
 )
+
+// ParseAttempt returns the number that a request has under Attempt, as it was sent: the
+// last of them, since a proxy that copies metadata may have left one of its own before it.
+// What is no number of 1 to 255 is none.
+func ParseAttempt(values []string) (number string, ok bool) {
+	if len(values) == 0 {
+		return "", false
+	}
+	number = values[len(values)-1]
+	n, err := strconv.ParseUint(number, 10, 8)
+	return number, err == nil && n > 0
+}
