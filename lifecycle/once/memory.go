@@ -2,10 +2,11 @@ package once
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"sync"
 	"time"
 )
 
@@ -62,45 +63,35 @@ func (p MemoryPolicy) Validate() error {
 // expired makes room when something is written.
 type Memory struct {
 	policy MemoryPolicy
-	seed   maphash.Seed
-	shards []shard
-}
 
-// The store is divided so that calls seldom wait for each other's locks, unless it is so
-// small that a part of it would hold next to nothing.
-const (
-	maxShards    = 64
-	shardRecords = 1024
-	shardBytes   = 1 << 20
-)
+	mu      sync.Mutex
+	records map[string]*record
+	written list.List // of *record, the one last written at the back
+	version uint64    // the last one given
+	status  MemoryStatus
+}
 
 // NewMemory returns an empty store.
 func NewMemory(p MemoryPolicy) (*Memory, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	p = p.WithDefaults()
-	n := max(1, min(maxShards, p.MaxRecords/shardRecords, p.MaxBytes/shardBytes))
-	m := &Memory{policy: p, seed: maphash.MakeSeed(), shards: make([]shard, n)}
-	for i := range m.shards {
-		m.shards[i] = shard{
-			ttl: p.TTL, keep: p.Keep, maxRecords: p.MaxRecords / n, maxBytes: p.MaxBytes / n,
-			records: make(map[string]*record),
-		}
-	}
-	return m, nil
+	return &Memory{policy: p.WithDefaults(), records: make(map[string]*record)}, nil
 }
 
 // Put implements [Store]. It fails only if the store is full.
 func (m *Memory) Put(_ context.Context, key string, version uint64, value []byte) (Record, bool, error) {
-	return m.shard(key).put(key, version, value, time.Now())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.put(key, version, value, time.Now())
 }
 
 // Wait implements [Store].
 func (m *Memory) Wait(ctx context.Context, key string, version uint64) (Record, error) {
-	s := m.shard(key)
 	for {
-		now, changed := s.look(key, version, time.Now())
+		m.mu.Lock()
+		now, changed := m.look(key, version, time.Now())
+		m.mu.Unlock()
 		if changed == nil {
 			return now, nil
 		}
@@ -112,6 +103,9 @@ func (m *Memory) Wait(ctx context.Context, key string, version uint64) (Record, 
 	}
 }
 
+// Keeps implements [Keeper]: it is Keep.
+func (m *Memory) Keeps() time.Duration { return m.policy.Keep }
+
 // MemoryStatus is what a [Memory] holds.
 type MemoryStatus struct {
 	Records int
@@ -122,17 +116,7 @@ type MemoryStatus struct {
 
 // Status returns how the store stands. What has expired counts until its room is needed.
 func (m *Memory) Status() MemoryStatus {
-	var sum MemoryStatus
-	for i := range m.shards {
-		s := m.shards[i].status()
-		sum.Records += s.Records
-		sum.Bytes += s.Bytes
-		sum.GivenUp += s.GivenUp
-		sum.Refused += s.Refused
-	}
-	return sum
-}
-
-func (m *Memory) shard(key string) *shard {
-	return &m.shards[maphash.String(m.seed, key)%uint64(len(m.shards))]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status
 }

@@ -23,9 +23,6 @@ func newMemory(t testing.TB, p once.MemoryPolicy) *once.Memory {
 
 func TestMemory(t *testing.T) {
 	oncetest.Run(t, newMemory(t, once.MemoryPolicy{}))
-	t.Run("of one part", func(t *testing.T) {
-		oncetest.Run(t, newMemory(t, once.MemoryPolicy{MaxRecords: 1000}))
-	})
 }
 
 // A record is there for its TTL after each write, and who waits is told that it is gone
@@ -100,6 +97,47 @@ func TestFull(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A record that grows makes others go, and not itself, however old it is.
+func TestGrowing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, once.MemoryPolicy{MaxBytes: 1000, Keep: time.Second})
+		versions := map[string]uint64{}
+		for _, key := range []string{"a", "b", "c"} {
+			now, _, err := m.Put(t.Context(), key, 0, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			versions[key] = now.Version
+		}
+		time.Sleep(time.Second) // all of age
+		if _, written, err := m.Put(t.Context(), "a", versions["a"], make([]byte, 400)); !written || err != nil {
+			t.Errorf("written %v, %v", written, err)
+		}
+		if s := m.Status(); s.Records != 2 || s.GivenUp != 1 {
+			t.Errorf("%+v, want a and c", s)
+		}
+		if _, written, err := m.Put(t.Context(), "c", versions["c"], make([]byte, 700)); written || err == nil {
+			t.Error("a is young, and c cannot grow at its cost")
+		}
+	})
+}
+
+// One bound is for all records together: of 150 replies of the default MaxReply, which
+// are 38 of 64 MiB, some were refused, and one above 1 MiB always.
+func TestBoundsAreForAll(t *testing.T) {
+	m := newMemory(t, once.MemoryPolicy{})
+	for n := range 150 {
+		key := fmt.Sprint("/s/m/", n)
+		now, _, _ := m.Put(t.Context(), key, 0, []byte("running"))
+		if _, written, err := m.Put(t.Context(), key, now.Version, make([]byte, 256<<10)); !written || err != nil {
+			t.Fatalf("reply %d: written %v, %v", n, written, err)
+		}
+	}
+	if _, written, err := m.Put(t.Context(), "large", 0, make([]byte, 16<<20)); !written || err != nil {
+		t.Errorf("a large one: written %v, %v", written, err)
 	}
 }
 
@@ -189,13 +227,19 @@ func TestPolicies(t *testing.T) {
 	if _, err := once.NewMemory(once.MemoryPolicy{TTL: -1}); err == nil {
 		t.Error("NewMemory: no error")
 	}
+	if err := (once.Policy{Store: newMemory(t, once.MemoryPolicy{TTL: 3999 * time.Millisecond})}).Validate(); err == nil || !strings.Contains(err.Error(), "3.999s") {
+		t.Errorf("a store that keeps a record for less than two leases: %v", err)
+	}
+	if err := (once.Policy{Store: newMemory(t, once.MemoryPolicy{TTL: time.Hour, Keep: time.Hour}), Lease: once.MaxLease + 1}).Validate(); err == nil || !strings.Contains(err.Error(), "Lease 1h0m0.000000001s") {
+		t.Errorf("a lease that no reader would believe: %v", err)
+	}
 	err := once.Policy{Lease: time.Millisecond, MaxReply: 1 << 30, StoreTimeout: -1}.Validate()
 	for _, field := range []string{"Store is nil", "Lease 1ms", "MaxReply 1073741824", "StoreTimeout -1ns"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%q is not in %v", field, err)
 		}
 	}
-	if err := (once.Policy{Store: newMemory(t, once.MemoryPolicy{TTL: time.Second})}).Validate(); err != nil {
+	if err := (once.Policy{Store: newMemory(t, once.MemoryPolicy{TTL: 4 * time.Second})}).Validate(); err != nil {
 		t.Errorf("defaults: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package once
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -16,9 +17,15 @@ type Policy struct {
 
 	// Lease is how long the silence of an instance that executes a call is taken for its
 	// death: it renews the call's record each Lease/3. Then repeats are told that the
-	// outcome is unknown. At least 100 ms. Default 2 s (long enough for a pause of a
+	// outcome is unknown. 100 ms to 1 h. Default 2 s (long enough for a pause of a
 	// process, and within the default deadline of a call).
 	Lease time.Duration
+
+	// Scope returns whose call it is, of a handler's context: a tenant, or who was
+	// authenticated. The same ID in two scopes is two calls, so that nobody gets another's
+	// reply. Default nil: all callers are of one scope, as the instances of one service
+	// are that trust each other.
+	Scope func(ctx context.Context) string
 
 	// MaxReply is the size in bytes up to which a reply or an error is kept. A repeat of a
 	// call with a larger one is not executed again, but cannot be answered either. At most
@@ -42,9 +49,14 @@ func (p Policy) WithDefaults() Policy {
 	return p
 }
 
+// MaxLease bounds [Policy].Lease, and what is believed of a lease in a record that somebody
+// else wrote.
+const MaxLease = time.Hour
+
 const (
-	minLease = 100 * time.Millisecond
-	maxReply = 64 << 20
+	minLease   = 100 * time.Millisecond
+	keptLeases = 2 // a renewal comes each third of one, if none fails
+	maxReply   = 64 << 20
 )
 
 // Validate reports everything that is wrong with p, joined; nil if nothing is.
@@ -54,8 +66,11 @@ func (p Policy) Validate() error {
 	if p.Store == nil {
 		errs = append(errs, errors.New("lifecycle/once: Policy.Store is nil: want one that all instances share"))
 	}
-	if p.Lease < minLease {
-		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.Lease %v: want at least %v", p.Lease, minLease))
+	if p.Lease < minLease || p.Lease > MaxLease {
+		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.Lease %v: want %v to %v", p.Lease, minLease, MaxLease))
+	}
+	if k, ok := p.Store.(Keeper); ok && k.Keeps() < keptLeases*p.Lease {
+		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.Store keeps records for %v: want at least %d × Lease, which is %v: else a call is executed again while it runs", k.Keeps(), keptLeases, keptLeases*p.Lease))
 	}
 	if p.MaxReply < 0 || p.MaxReply > maxReply {
 		errs = append(errs, fmt.Errorf("lifecycle/once: Policy.MaxReply %d: want 1 to %d bytes", p.MaxReply, maxReply))

@@ -1,6 +1,9 @@
 package once
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Store keeps records under keys. Its methods are called by many goroutines at once, of
 // several processes if it is shared. See the package's documentation for how to write one.
@@ -20,9 +23,18 @@ type Store interface {
 	Wait(ctx context.Context, key string, version uint64) (Record, error)
 }
 
+// Keeper is a [Store] that says how long it keeps a record at least after it was last
+// written, so that [Policy].Validate can compare: the record of a call that runs is
+// written each Lease/3, and without it the call would be executed again.
+type Keeper interface {
+	Store
+	Keeps() time.Duration
+}
+
 // Record is what a store has under a key.
 type Record struct {
-	// Version is given by the store: never 0, and another one at each write of the key.
+	// Version is given by the store: never 0, and another one at each write of the key; a
+	// store may take the writing of the value that is there for none.
 	Version uint64
 	// Value means nothing to the store.
 	Value []byte
