@@ -76,8 +76,8 @@ func (l *Life) admit(ctx context.Context, method string, counter *atomic.Int64) 
 	if c.counter != nil {
 		l.traffic.begin(c.counter)
 	}
-	if mark := metadata.ValueFromIncomingContext(ctx, wire.Attempt); len(mark) > 0 {
-		c.Context = metadata.AppendToOutgoingContext(ctx, wire.Attempt, mark[0])
+	if number, ok := wire.ParseAttempt(metadata.ValueFromIncomingContext(ctx, wire.Attempt)); ok {
+		c.Context = metadata.AppendToOutgoingContext(ctx, wire.Attempt, number)
 	}
 	if names := metadata.ValueFromIncomingContext(ctx, wire.Priority); len(names) > 0 {
 		c.Context = inherit(c.Context, names)
@@ -124,6 +124,16 @@ func (c *call) attemptID() string {
 func (c *call) markUnexecuted() {
 	if id := c.attemptID(); id != "" {
 		c.mark(metadata.Pairs(wire.Unexecuted, id))
+	}
+}
+
+// markRepeated tells the caller that the answer is none of this server's own, if it knows
+// of marks. ctx is a handler's.
+func markRepeated(ctx context.Context) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		if id := c.attemptID(); id != "" {
+			c.mark(metadata.Pairs(wire.Repeated, id))
+		}
 	}
 }
 
@@ -185,7 +195,7 @@ func unmarked(md metadata.MD) metadata.MD {
 }
 
 func isMark(key string) bool {
-	return strings.EqualFold(key, wire.Unexecuted) || strings.EqualFold(key, wire.Draining)
+	return strings.EqualFold(key, wire.Unexecuted) || strings.EqualFold(key, wire.Draining) || strings.EqualFold(key, wire.Repeated)
 }
 
 // Draining returns a channel that is closed when the server that runs the handler with

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -31,11 +32,11 @@ func placeOnce(tb testing.TB, guarded, withID bool) func(n int) {
 	var c catcher
 	var registrar grpc.ServiceRegistrar = &c
 	if guarded {
-		store, err := once.NewMemory(once.MemoryPolicy{Keep: 1})
+		store, err := once.NewMemory(once.MemoryPolicy{Keep: 200 * time.Millisecond})
 		if err != nil {
 			tb.Fatal(err)
 		}
-		registrar = lifecycle.New(lifecycle.Config{}).Once(registrar, once.Policy{Store: store})
+		registrar = lifecycle.New(lifecycle.Config{}).Once(registrar, once.Policy{Store: store, Lease: 100 * time.Millisecond})
 	}
 	impl := &handler{}
 	orders.RegisterOrdersServer(registrar, impl)

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 )
 
 // Claim is the right to execute a call, and the duty to say what came of it: by Settle
-// or Release, once. It renews its record until then.
+// or Release, and again by Settle if that failed. It renews its record until then.
 type Claim struct {
 	ledger *Ledger
 	key    string
 	owner  string
+	asked  Request
 
 	mu      sync.Mutex // held while the store is written to
 	version uint64
@@ -24,7 +26,7 @@ type Claim struct {
 // running returns the record's value while the call is executed: each time another one,
 // since a store may take the writing of what is there for none.
 func (c *Claim) running() []byte {
-	return runningValue(c.ledger.policy.Lease, c.beats, c.owner)
+	return runningValue(c.asked, c.ledger.policy.Lease, c.beats, c.owner)
 }
 
 // begin starts the renewals of a record that was written.
@@ -49,7 +51,7 @@ func (c *Claim) renew() {
 // Settle keeps the outcome for all that come with the same key. It does so also if ctx
 // has ended, and waits for a renewal that is under way.
 func (c *Claim) Settle(ctx context.Context, outcome []byte) error {
-	return c.end(ctx, settledValue(outcome))
+	return c.end(ctx, settledValue(c.asked, outcome))
 }
 
 // Release lets whoever comes next execute the call.
@@ -58,9 +60,27 @@ func (c *Claim) Release(ctx context.Context) error { return c.end(ctx, freeValue
 func (c *Claim) end(ctx context.Context, value []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.renewal.Stop()
-	c.renewal = nil
+	if c.renewal != nil {
+		c.renewal.Stop()
+		c.renewal = nil
+	}
 	return c.put(ctx, value)
+}
+
+// withdraw frees the record of a claim that nobody got, in case that its writes only
+// seemed to fail: else repeats of a call that never ran would be told that nobody knows
+// what became of it. It does what it can in the time that one write has.
+func (c *Claim) withdraw(ctx context.Context) {
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ledger.policy.StoreTimeout)
+	defer cancel()
+	store := c.ledger.policy.Store
+	now, err := store.Wait(within, c.key, math.MaxUint64) // whatever version is there
+	if err != nil {
+		return
+	}
+	if e, err := parse(now.Value); err == nil && e.state == running && e.owner == c.owner {
+		_, _, _ = store.Put(within, c.key, now.Version, freeValue())
+	}
 }
 
 var errLost = errors.New("the record is somebody else's by now: the store gave it up while the call was executed")

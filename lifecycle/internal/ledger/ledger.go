@@ -30,39 +30,54 @@ type StoreError struct {
 func (e *StoreError) Error() string { return e.Err.Error() }
 func (e *StoreError) Unwrap() error { return e.Err }
 
+// ErrOther says that the key belongs to another request.
+var ErrOther = errors.New("it came with another request before")
+
 // Claim returns a claim, whose owner is to execute the call and to settle; or else the
 // outcome. While somebody else executes the call it waits, until ctx ends; a claim that it
-// has by then it returns all the same. Its error is ErrUnknown, a *StoreError, or ctx's.
-func (l *Ledger) Claim(ctx context.Context, key string) (*Claim, []byte, error) {
-	c := &Claim{ledger: l, key: key, owner: rand.Text()}
+// has by then it returns all the same. Its error is ErrUnknown, ErrOther, a *StoreError,
+// or ctx's.
+func (l *Ledger) Claim(ctx context.Context, key string, asked Request) (*Claim, []byte, error) {
+	c := &Claim{ledger: l, key: key, owner: rand.Text(), asked: asked}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
 	now, written, err := l.put(ctx, key, 0, c.running())
 	if err != nil {
+		if !l.policy.ExecuteAnyway { // then it is executed, and repeats are not to be
+			c.withdraw(ctx)
+		}
 		return nil, nil, &StoreError{Err: err, Untouched: true}
 	}
-	for {
+	for tries := 1; ; {
 		if written {
 			c.begin(now.Version)
 			return c, nil, nil
 		}
-		if now.Version == 0 { // given up by the store at this very moment
-			now, written, err = l.put(ctx, key, 0, c.running())
-		} else {
-			var e entry
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		e := entry{state: free} // given up by the store at this very moment
+		if now.Version != 0 {
 			if e, err = parse(now.Value); err != nil {
 				return nil, nil, &StoreError{Err: fmt.Errorf("%q: %w", key, err)}
 			}
-			switch {
-			case e.state == settled:
-				return nil, e.outcome, nil
-			case e.state == free:
-				now, written, err = l.put(ctx, key, now.Version, c.running())
-			case e.owner == c.owner: // by a write that seemed to have failed
-				written = true
-			default:
-				now, err = l.await(ctx, key, now.Version, e)
+		}
+		switch {
+		case e.state == running && e.owner == c.owner: // by a write that seemed to have failed
+			written = true
+		case e.state != free && e.request != asked:
+			return nil, nil, ErrOther
+		case e.state == settled:
+			return nil, e.outcome, nil
+		case e.state == running:
+			now, err = l.await(ctx, key, now.Version, e)
+		case tries == maxClaims:
+			return nil, nil, &StoreError{Err: fmt.Errorf("%q: %d writes met another record than the one before had left: a store must not show old ones", key, tries)}
+		default:
+			tries++
+			if now, written, err = l.put(ctx, key, now.Version, c.running()); err != nil {
+				c.withdraw(ctx)
 			}
 		}
 		switch {
@@ -77,13 +92,20 @@ func (l *Ledger) Claim(ctx context.Context, key string) (*Claim, []byte, error) 
 	}
 }
 
+// maxClaims is how often a record is found free and then is not. By chance it takes as
+// many other callers that give the same call up, one after the other.
+const maxClaims = 100
+
 // await returns the next version of a running record.
 func (l *Ledger) await(ctx context.Context, key string, version uint64, e entry) (once.Record, error) {
 	within, cancel := context.WithTimeout(ctx, e.lease)
 	defer cancel()
 	now, err := l.policy.Store.Wait(within, key, version)
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
+	switch {
+	case err != nil && within.Err() != nil && ctx.Err() == nil:
 		return now, ErrUnknown
+	case err == nil && now.Version == version:
+		return now, fmt.Errorf("%q: the store waited for another version than %d and returned that", key, version)
 	}
 	return now, err
 }
