@@ -3,6 +3,7 @@ package surecall
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,6 +18,10 @@ import (
 // datacenter, when all instances failed it: if none can have executed it, or the
 // method is idempotent. What conn answers is the call's answer, also an error that answers
 // the request; another failure of conn's leaves the call its own error.
+//
+// All of the caller's metadata goes along, what says who it is (authorization) included, and
+// so do per-RPC credentials among its call options: conn must be one that may see them. The
+// ID of [WithCallID] stays the same. [Trace] and [ForCall] do not go along.
 //
 // It is not asked after RESOURCE_EXHAUSTED, a limit of the caller's own included: load that
 // was refused in one place must not be moved to another. Nor for calls that are made as
@@ -42,35 +47,68 @@ func WithoutAlternate() CallOption {
 // other's.
 type alternateKey struct{}
 
-// byAlternate asks the alternate, if it may be asked. It reports whether that answered,
-// and what.
-func (s *secondCall) byAlternate(ctx context.Context, cause error) (answered bool, err error) {
-	if s.alternate == nil || !s.mayMove(ctx, cause) {
-		return false, nil
+// orAlternate returns o, or what the alternate answers if o is a failure that may be moved
+// there.
+func (s *secondCall) orAlternate(o inquiry) inquiry {
+	if s.alternate == nil || o.cause != nil || o.tried || !s.failed(o.err) || !s.mayMove(o) {
+		return o
 	}
-	ctx, cancel := s.bounded(ctx)
+	now := time.Now()
+	ctx, cancel := s.bounded(s.ctx, now)
 	defer cancel()
+	var by inquiry
+	if s.shares() { // those whose time to wait for the instances was up come together
+		by = s.shared(ctx, now, s.wish(true), func() inquiry { return s.elsewhere(ctx, o) })
+	} else {
+		by = s.elsewhere(ctx, o)
+	}
+	if by.err == nil || by.cause != nil {
+		return by
+	}
+	o.tried, o.own = true, ownEnd(by.err)
+	return o
+}
+
+// elsewhere asks the alternate after the instances failed with o. It has variables of its
+// own to fill in: what it sends is the caller's only if it answers.
+func (s *secondCall) elsewhere(ctx context.Context, o inquiry) inquiry {
 	ctx = context.WithValue(ctx, alternateKey{}, true)
-	if s.executed {
+	if o.executed {
 		ctx = metadata.AppendToOutgoingContext(ctx, wire.Attempt, "2") // at least: it repeats what may have been executed
 	}
-	err = s.alternate.Invoke(ctx, s.method.name, s.rpc.req, s.rpc.reply, others(s.rpc.opts)...)
+	var (
+		callers outlets
+		own     outcome
+		trace   CallTrace
+	)
+	opts := with(others(callers.take(s.rpc.opts)), grpc.Header(&own.header), grpc.Trailer(&own.trailer), grpc.Peer(&own.peer), Trace(&trace))
+	began := time.Now()
+	err := s.alternate.Invoke(ctx, s.method.name, s.rpc.req, s.rpc.reply, opts...)
 	if err != nil && s.when(err) {
-		return false, nil
+		return inquiry{err: err}
 	}
-	s.served(event.Alternate, 0, cause)
-	return true, err
+	callers.fill(&own)
+	s.served(event.Alternate, trace.Age, o.err)
+	if err != nil {
+		s.forget(began)
+		return inquiry{err: err, cause: o.err}
+	}
+	a := s.pack(began, trace.Age)
+	if trace.SecondBest == "" {
+		s.keep(a)
+	}
+	return inquiry{answer: a, cause: o.err}
 }
 
-// mayMove reports whether the call may be made elsewhere after it failed with cause.
-func (s *secondCall) mayMove(ctx context.Context, cause error) bool {
-	if ctx.Err() != nil || ctx.Value(alternateKey{}) != nil || status.Code(cause) == codes.ResourceExhausted {
+// mayMove reports whether the call may be made elsewhere after it failed with o.
+func (s *secondCall) mayMove(o inquiry) bool {
+	if s.ctx.Err() != nil || s.ctx.Value(alternateKey{}) != nil || status.Code(o.err) == codes.ResourceExhausted {
 		return false
 	}
-	return !s.executed || s.method.idempotent && !chainStopped(ctx)
+	return !o.executed || s.method.idempotent && !chainStopped(s.ctx)
 }
 
-// others returns opts without those of ours: they are about this client.
+// others returns opts without those of ours that are about this client.
 func others(opts []grpc.CallOption) []grpc.CallOption {
 	var rest []grpc.CallOption
 	for _, o := range opts {

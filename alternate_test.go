@@ -194,6 +194,7 @@ func TestSecondBestOrder(t *testing.T) {
 		get(t, client) // fresh
 		advance(2 * time.Minute)
 		get(t, client) // the alternate, although there is a stale answer
+		advance(2 * time.Minute)
 		there.err = status.Error(codes.Unavailable, "down, too")
 		get(t, client) // the stale answer
 		advance(time.Hour)

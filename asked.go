@@ -12,6 +12,7 @@ type asked struct {
 	policies []CallOption // ForCall's
 	trace    *CallTrace
 	finish   []func(error) // grpc.OnFinish's, which gRPC would call for each attempt
+	notifies bool          // nobody waits for it: it has a deadline in any case
 }
 
 // read takes what is surecall's to heed out of opts, and returns what gRPC gets.
@@ -24,6 +25,8 @@ func (a *asked) read(opts []grpc.CallOption) []grpc.CallOption {
 			a.policies = append(a.policies, o.opts...)
 		case traceOption:
 			a.trace = o.trace
+		case notifyOption:
+			a.notifies = true
 		case grpc.OnFinishCallOption:
 			a.finish = append(a.finish, o.OnFinish)
 		}

@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -16,7 +17,8 @@ import (
 type UnaryMethod[Req, Reply any] func(ctx context.Context, req Req, opts ...grpc.CallOption) (Reply, error)
 
 // fillsNothing reports a call option that fills in a variable of the caller's, for calls
-// that go on without the caller or beside each other.
+// that go on without the caller or beside each other. A function of grpc.OnFinish is the
+// caller's to make fit for that.
 func fillsNothing(what string, opts []grpc.CallOption) error {
 	for _, o := range opts {
 		switch o.(type) {
@@ -31,6 +33,9 @@ func fillsNothing(what string, opts []grpc.CallOption) error {
 func with(opts []grpc.CallOption, more ...grpc.CallOption) []grpc.CallOption {
 	return append(opts[:len(opts):len(opts)], more...)
 }
+
+// errNoReturn is the error of a call that nobody waits for and that never came back.
+var errNoReturn = errors.New("surecall: the method did not return: runtime.Goexit ended it")
 
 // codedError is an error of surecall's own that has a code for status.Code.
 type codedError struct {

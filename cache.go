@@ -12,19 +12,22 @@ import (
 // is kept, and is the call's answer when all else fails; for a short time it may be that
 // before an instance is asked at all. Its zero value is the default.
 //
-// Answers are kept for each method apart, within the bounds; when those are reached, what
-// was asked for longest ago goes. With the defaults, and whenever MaxEntries is at least
-// 1024 and MaxBytes at least 16 MiB, they are kept in sixteen parts, each with a
-// sixteenth of the bounds and a lock of its own; an answer that is larger than that is not
-// kept. The caller's reply is its own, to change as it likes. An answer that an instance
-// takes back, with NOT_FOUND or PERMISSION_DENIED say, is forgotten.
+// The answers of all methods of a client are kept together, within the bound of
+// [WithCacheBytes]; when it is reached, what was asked for longest ago goes. They are kept in
+// sixteen parts, each with a sixteenth of the bound and a lock of its own; an answer that is
+// larger than that is not kept. The caller's reply is its own, to change as it likes. An
+// answer that an instance takes back, with NOT_FOUND or PERMISSION_DENIED say, is forgotten.
+// What a slow call brings is not kept if a call that began after it has had its answer:
+// an older state does not replace a newer one. An alternate's answers are kept as the
+// instances' are, unless they are its own second best.
 //
 // # Whose answers they are
 //
 // Two calls share an answer if method and request are the same, and the outgoing metadata
 // that Vary names. An answer may also depend on who asked, and what says so is metadata. So a
 // call is neither answered from the cache nor kept in it if it has metadata that neither
-// Vary nor Ignore names; surecall's own keys, traceparent and tracestate aside. Per-RPC
+// Vary nor Ignore names; the keys that surecall itself sends, traceparent and tracestate
+// aside. Per-RPC
 // credentials (grpc.PerRPCCredentials, grpc.WithPerRPCCredentials, and any connection made
 // with [DialOptions], which may have them unseen) count as the key "authorization", whose
 // value is not known: they can only be ignored. The first call that is passed over for
@@ -33,8 +36,9 @@ import (
 type CachePolicy struct {
 	// Fresh is how old an answer may be to be given without asking an instance. Of calls
 	// with the same request and priority that find none, one asks and the others wait for
-	// its answer, each no longer than its own deadline; a failure that may be due to that
-	// call's own deadline, cancellation or priority is not theirs: another one asks then.
+	// its answer, the alternate's included, each no longer than its own deadline, less the
+	// reserve; a failure that may be due to that call's own deadline, cancellation or
+	// priority is not theirs: another one asks then.
 	// Default 0: an instance is always asked.
 	Fresh time.Duration
 	// Stale is how old an answer may be when all else failed, at least Fresh. Default
@@ -42,11 +46,6 @@ type CachePolicy struct {
 	Stale time.Duration
 	// FreshOnly has no answer older than Fresh served, whatever fails.
 	FreshOnly bool
-	// MaxEntries bounds the number of answers of a method. Default 10,000.
-	MaxEntries int
-	// MaxBytes bounds their size, with their requests and about 200 bytes for each.
-	// Default 16 MiB.
-	MaxBytes int
 	// Vary names the keys of outgoing metadata on which the answer depends: who asks, the
 	// tenant, the language.
 	Vary []string
@@ -64,9 +63,9 @@ type CachePolicy struct {
 // and those that a [ForMethod] or a [ForCall] with this option names in full, if their
 // file says nothing. A pattern with a star passes over all other methods, and so do both
 // over what is declared not idempotent. What is kept belongs to the client: it is used and
-// filled by all calls of the method whose policy agrees in bounds, Vary and Ignore, and
-// [Client.Update] leaves it alone. Of such policies, at most four are remembered for a
-// method. Unary calls only, and none that is pinned.
+// filled by all calls of the method whose policy agrees in Vary and Ignore, and
+// [Client.Update] leaves it alone while any method is cached; after that, and with
+// [Client.Close], all is forgotten. Unary calls only, and none that is pinned.
 func WithCache(p CachePolicy) CallOption {
 	err, compiled := p.Validate(), p.withDefaults()
 	return perCall("cache", func(m *methodSettings) {
@@ -81,11 +80,22 @@ func WithoutCache() CallOption {
 	return perCall("cache", func(m *methodSettings) { m.second.cache = nil })
 }
 
-// The defaults of [CachePolicy].
+// WithCacheBytes bounds what the client keeps of the answers of all its methods together,
+// with their requests and about 300 bytes for each. Default 16 MiB. Updated, it holds for a
+// part of what is kept once another answer comes to that part.
+func WithCacheBytes(n int) LiveOption {
+	return live(func(s *settings) {
+		s.cacheBytes = n
+		if n < 1 {
+			s.fail(fmt.Errorf("surecall: WithCacheBytes %d: want at least 1, or WithoutCache()", n))
+		}
+	})
+}
+
+// The defaults of [CachePolicy] and [WithCacheBytes].
 const (
-	DefaultCacheStale   = 10 * time.Minute
-	DefaultCacheEntries = 10_000
-	DefaultCacheBytes   = 16 << 20
+	DefaultCacheStale = 10 * time.Minute
+	DefaultCacheBytes = 16 << 20
 )
 
 // Validate reports everything that is wrong with p, joined.
@@ -104,12 +114,6 @@ func (p CachePolicy) Validate() error {
 		fail("Stale %v with FreshOnly: want one of them", p.Stale)
 	case p.Stale != 0 && p.Stale < p.Fresh:
 		fail("Stale %v: want 0 (means %v) or at least Fresh, %v", p.Stale, max(DefaultCacheStale, p.Fresh), p.Fresh)
-	}
-	if p.MaxEntries < 0 {
-		fail("MaxEntries %d: want 0 (means %d) or more", p.MaxEntries, DefaultCacheEntries)
-	}
-	if p.MaxBytes < 0 {
-		fail("MaxBytes %d: want 0 (means %d) or more", p.MaxBytes, DefaultCacheBytes)
 	}
 	p = p.withDefaults()
 	for _, key := range slices.Concat(p.Vary, p.Ignore) {
@@ -132,12 +136,6 @@ func (p CachePolicy) withDefaults() CachePolicy {
 		p.Stale = p.Fresh
 	case p.Stale == 0:
 		p.Stale = max(DefaultCacheStale, p.Fresh)
-	}
-	if p.MaxEntries == 0 {
-		p.MaxEntries = DefaultCacheEntries
-	}
-	if p.MaxBytes == 0 {
-		p.MaxBytes = DefaultCacheBytes
 	}
 	p.Vary, p.Ignore = keys(p.Vary), keys(p.Ignore)
 	return p

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,27 +16,35 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/answers"
+	"github.com/surecall/surecall/internal/wire"
 	"github.com/surecall/surecall/limit"
 )
 
 // cache is the cache of one method under one policy.
 type cache struct {
 	policy CachePolicy // with its defaults
-	store  *store
+	prefix string      // of all keys: only calls that agree in it share an answer
 }
 
 // newCache returns the cache of the method of that name, which r has a policy for; nil: it
 // is not to be cached. old is the method as it was.
 func newCache(name string, r *methodSettings, old *method) *cache {
 	s, before := &r.second, &old.settings.second
-	if old.second != nil && s.cache == before.cache && s.named == before.named && r.idempotent == old.settings.idempotent {
+	switch {
+	case s.cache == before.cache && s.named == before.named && r.idempotent == old.settings.idempotent:
+		if old.second == nil {
+			return nil
+		}
 		return old.second.cache // for one call it would cost more than what is cached
-	}
-	if !cacheable(name, s.named, r.idempotent) {
+	case !cacheable(name, s.named, r.idempotent):
 		return nil
 	}
-	return &cache{policy: *s.cache, store: old.stats.second.stores.of(s.cache)}
+	return &cache{policy: *s.cache, prefix: fmt.Sprintf("%s %q %q", name, s.cache.Vary, s.cache.Ignore)}
 }
+
+// caches reports whether answers of the method are kept.
+func (m *method) caches() bool { return m.second != nil && m.second.cache != nil }
 
 // cacheable reports whether answers of the method may be kept. named: an option says so of
 // just this method. idempotent is what options say of that; nil: nothing.
@@ -52,58 +59,90 @@ func cacheable(name string, named bool, idempotent *bool) bool {
 	return level == descriptorpb.MethodOptions_NO_SIDE_EFFECTS || named && level == descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 }
 
-// ask asks the cache for an answer that is fresh, and then the instances.
-func (s *secondCall) ask(ctx context.Context) error {
-	if !s.keeps || s.cache.policy.Fresh == 0 {
-		_, err := s.instances(ctx)
-		return err
+// ask asks the cache for an answer that is fresh, and then whoever can be asked.
+func (s *secondCall) ask() inquiry {
+	if !s.shares() {
+		return s.fetch()
 	}
-	w := wish{s.key, limit.FromContext(ctx), s.asked.waits}
+	return s.orAlternate(s.shared(s.short, s.began, s.wish(false), s.fetch))
+}
+
+// shares reports whether the call waits for what another one with the same request brings.
+func (s *secondCall) shares() bool { return s.keeps && s.cache.policy.Fresh > 0 }
+
+func (s *secondCall) wish(elsewhere bool) answers.Wish {
+	return answers.Wish{Key: s.key, Priority: int(limit.FromContext(s.ctx)), Waits: s.asked.waits, Elsewhere: elsewhere}
+}
+
+// shared returns an answer that is fresh, or has one call of those with the same wish run
+// fetch and the others wait for what it brings: until ctx ends, or the call deadline of what
+// began then.
+func (s *secondCall) shared(ctx context.Context, began time.Time, w answers.Wish, fetch func() inquiry) inquiry {
 	for {
 		now := time.Now()
-		a, f, led := s.cache.store.enter(w, s.cache.policy.Fresh, now)
+		a, f, led := s.core.answers.Enter(w, s.cache.policy.Fresh, now)
 		if led {
-			return s.lead(ctx, w, f)
+			return s.lead(w, f, fetch)
 		}
+		o := inquiry{answer: a}
 		if f != nil {
-			var cancel context.CancelFunc
-			ctx, cancel = s.bounded(ctx) // once: then it has a deadline
-			defer cancel()
-			select {
-			case <-f.done:
-			case <-ctx.Done():
-				return deadlineError(ctx.Err(), "while another call had asked for the same answer")
+			if err := s.wait(ctx, began, f); err != nil {
+				return inquiry{err: err, executed: true} // by the other call, as far as is known
 			}
-			if a, now = f.answer, time.Now(); f.err != nil {
-				return f.err
-			}
+			o, now = f.Brought, time.Now()
 		}
-		if a != nil && s.serve(a) {
-			s.served(event.FreshCache, a.age(now), nil)
-			return nil
+		switch {
+		case o.answer != nil && !s.serve(o.answer):
+			return fetch() // the caller's reply cannot hold what is kept
+		case o.answer != nil && o.cause == nil:
+			s.served(event.FreshCache, o.answer.Age(now), nil)
+		case o.answer != nil:
+			s.served(event.Alternate, o.answer.Age(now), o.cause)
+		case o.err == nil:
+			continue // it says nothing: another one asks
+		case o.cause != nil:
+			s.served(event.Alternate, 0, o.cause)
 		}
-		if f == nil {
-			_, err := s.instances(ctx) // the caller's reply cannot hold what is kept
-			return err
-		}
+		return o
 	}
 }
 
-// lead asks the instances for all who wait for f.
-func (s *secondCall) lead(ctx context.Context, w wish, f *flight) error {
-	defer s.cache.store.land(w, f) // also if what the caller gave us panics: a predicate, a codec
-	a, err := s.instances(ctx)
-	if f.answer = a; err != nil && !ownEnd(err) {
-		f.err = err
+// wait returns nil once f has landed.
+func (s *secondCall) wait(ctx context.Context, began time.Time, f *answers.Flight[inquiry]) error {
+	ctx, cancel := s.bounded(ctx, began)
+	defer cancel()
+	defer s.waited()
+	select {
+	case <-f.Done():
+		return nil
+	case <-ctx.Done():
+		return deadlineError(ctx.Err(), "while another call had asked for the same answer")
 	}
-	return err
+}
+
+// waited notes how long the call has waited, if it has asked nobody yet.
+func (s *secondCall) waited() {
+	if t := s.asked.trace; t != nil && len(t.Attempts) == 0 {
+		t.Waited = time.Since(s.began)
+	}
+}
+
+// lead runs fetch for all who wait for f.
+func (s *secondCall) lead(w answers.Wish, f *answers.Flight[inquiry], fetch func() inquiry) inquiry {
+	defer s.core.answers.Land(w, f) // also if what the caller gave us panics: a predicate, a codec
+	o := fetch()
+	if o.cause != nil || o.err == nil || !ownEnd(o.err) {
+		f.Brought = o
+		f.Brought.tried = o.tried && !o.own
+	}
+	return o
 }
 
 // ownEnd reports whether a call may have failed for what is its own: its deadline, its
-// cancellation, its priority. Others with the same request must ask themselves.
+// cancellation, its place under a limit. Others with the same request must ask themselves.
 func ownEnd(err error) bool {
 	code := status.Code(err)
-	return code == codes.Canceled || code == codes.DeadlineExceeded || isRejection(err)
+	return code == codes.Canceled || code == codes.DeadlineExceeded || code == codes.ResourceExhausted && isRejection(err)
 }
 
 // byStale answers the call from the cache after all failed, if it can.
@@ -112,35 +151,52 @@ func (s *secondCall) byStale(cause error) bool {
 		return false
 	}
 	now := time.Now()
-	a := s.cache.store.get(s.key, s.cache.policy.Stale, now)
+	a := s.core.answers.Get(s.key, s.cache.policy.Stale, now)
 	if a == nil || !s.serve(a) {
 		return false
 	}
-	s.served(event.StaleCache, a.age(now), cause)
+	s.served(event.StaleCache, a.Age(now), cause)
 	return true
 }
 
-// keep stores the reply of an instance.
-func (s *secondCall) keep() *answer {
-	wire, err := proto.MarshalOptions{AllowPartial: true}.Marshal(s.rpc.reply.(proto.Message))
+// pack returns the reply to a call that began then as an answer of that age; nil: it is not
+// for the cache.
+func (s *secondCall) pack(began time.Time, age time.Duration) *answers.Answer {
+	if !s.keeps {
+		return nil
+	}
+	sent, err := proto.MarshalOptions{AllowPartial: true}.Marshal(s.rpc.reply.(proto.Message))
 	if err != nil {
 		return nil
 	}
-	a := &answer{wire: wire, came: time.Now()}
-	if unwanted := s.method.retry.Unwanted; unwanted == nil || !unwanted(s.rpc.reply) {
-		s.cache.store.put(s.key, a)
+	came := time.Now().Add(-age)
+	return &answers.Answer{Wire: sent, Began: began, Came: came, Until: came.Add(s.cache.policy.Stale)}
+}
+
+// keep stores what was answered, if the policy of retries does not hope for better.
+func (s *secondCall) keep(a *answers.Answer) {
+	if unwanted := s.method.retry.Unwanted; a != nil && (unwanted == nil || !unwanted(s.rpc.reply)) {
+		s.core.answers.Put(s.key, a, s.state.settings.cacheBytes)
 	}
-	return a
+}
+
+// forget drops what was answered before began: it was taken back.
+func (s *secondCall) forget(began time.Time) {
+	if s.keeps {
+		now := time.Now()
+		gone := &answers.Answer{Gone: true, Began: began, Came: now, Until: now.Add(s.cache.policy.Stale)}
+		s.core.answers.Put(s.key, gone, s.state.settings.cacheBytes)
+	}
 }
 
 // serve makes the caller's reply from a.
-func (s *secondCall) serve(a *answer) bool {
-	return proto.UnmarshalOptions{AllowPartial: true}.Unmarshal(a.wire, s.rpc.reply.(proto.Message)) == nil
+func (s *secondCall) serve(a *answers.Answer) bool {
+	return proto.UnmarshalOptions{AllowPartial: true}.Unmarshal(a.Wire, s.rpc.reply.(proto.Message)) == nil
 }
 
 // keyOf returns what a call shares its answer by: the metadata that the answer depends on,
 // and the request. ok is false if the call cannot be cached.
-func (s *secondCall) keyOf(ctx context.Context) (key string, ok bool) {
+func (s *secondCall) keyOf() (key string, ok bool) {
 	req, isProto := s.rpc.req.(proto.Message)
 	_, isAlso := s.rpc.reply.(proto.Message)
 	if !isProto || !isAlso {
@@ -160,7 +216,7 @@ func (s *secondCall) keyOf(ctx context.Context) (key string, ok bool) {
 		s.uncached("per-RPC credentials, which count as", credentialsKey)
 		return "", false
 	}
-	md, _ := metadata.FromOutgoingContext(ctx)
+	md, _ := metadata.FromOutgoingContext(s.ctx)
 	for k := range md {
 		if !p.knows(k) {
 			s.uncached("metadata", k)
@@ -168,7 +224,8 @@ func (s *secondCall) keyOf(ctx context.Context) (key string, ok bool) {
 		}
 	}
 	options := proto.MarshalOptions{Deterministic: true, AllowPartial: true}
-	buf := make([]byte, 0, options.Size(req)+64*len(p.Vary))
+	buf := make([]byte, 0, len(s.cache.prefix)+options.Size(req)+64*len(p.Vary))
+	buf = append(buf, s.cache.prefix...)
 	for _, k := range p.Vary {
 		values := md[k]
 		buf = binary.AppendUvarint(buf, uint64(len(values)))
@@ -186,10 +243,11 @@ const credentialsKey = "authorization"
 // knows reports whether p says what the metadata of that key means for an answer.
 func (p *CachePolicy) knows(key string) bool {
 	switch key {
-	case "traceparent", "tracestate":
+	case "traceparent", "tracestate",
+		wire.AttemptID, wire.Attempt, wire.CallID, wire.Priority, wire.Replay:
 		return true
 	}
-	return strings.HasPrefix(key, "surecall-") || slices.Contains(p.Ignore, key) || slices.Contains(p.Vary, key)
+	return slices.Contains(p.Ignore, key) || slices.Contains(p.Vary, key)
 }
 
 // uncached tells, once, why calls pass the cache by.
@@ -204,38 +262,4 @@ func hasCredentials(opts []grpc.DialOption) bool {
 	return slices.ContainsFunc(opts, func(o grpc.DialOption) bool {
 		return slices.Contains(strings.Split(maker(o), "."), "WithPerRPCCredentials")
 	})
-}
-
-// stores are those of one method, by what policies must agree in to share one. The one
-// that was asked for last is the last.
-type stores struct {
-	mu   sync.Mutex
-	list []namedStore
-}
-
-type namedStore struct {
-	name string
-	*store
-}
-
-// maxStores is how many stores a method has at most: calls can come with policies of
-// their own.
-const maxStores = 4
-
-// of returns the store for p, which has its defaults.
-func (s *stores) of(p *CachePolicy) *store {
-	name := fmt.Sprintf("%d %d %q %q", p.MaxEntries, p.MaxBytes, p.Vary, p.Ignore)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := slices.IndexFunc(s.list, func(n namedStore) bool { return n.name == name })
-	if at < 0 {
-		s.list = append(s.list, namedStore{name, newStore(p.MaxEntries, p.MaxBytes)})
-		if len(s.list) > maxStores {
-			s.list = slices.Delete(s.list, 0, 1)
-		}
-		return s.list[len(s.list)-1].store
-	}
-	found := s.list[at]
-	s.list = append(slices.Delete(s.list, at, at+1), found)
-	return found.store
 }

@@ -203,7 +203,7 @@ func TestCacheWaitsWithItsEquals(t *testing.T) {
 func TestCacheConcurrently(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster := surecalltest.NewCluster(t, 3)
-		client := cached(t, cluster, surecall.CachePolicy{Fresh: 10 * time.Millisecond, MaxEntries: 5}, surecall.WithFallback(madeUp))
+		client := cached(t, cluster, surecall.CachePolicy{Fresh: 10 * time.Millisecond}, surecall.WithCacheBytes(8000), surecall.WithFallback(madeUp))
 		var all sync.WaitGroup
 		for n := range 64 {
 			all.Go(func() {
@@ -220,7 +220,8 @@ func TestCacheConcurrently(t *testing.T) {
 		}
 		for n := range 10 {
 			failAll(cluster, []codes.Code{codes.OK, codes.Unavailable}[n%2])
-			err := client.Update(surecall.ForMethod(getMethod, surecall.WithCache(surecall.CachePolicy{Fresh: 10 * time.Millisecond, MaxEntries: 5 + n%3})))
+			err := client.Update(surecall.WithCacheBytes(8000+n), surecall.ForMethod(getMethod, []surecall.MethodOption{
+				surecall.WithCache(surecall.CachePolicy{Fresh: 10 * time.Millisecond}), surecall.WithoutCache()}[n/2%2]))
 			if err != nil {
 				t.Error(err)
 			}

@@ -51,37 +51,41 @@ func (c *core) unary(
 	opts = asked.read(opts)
 	asked.trace.begin(name, now)
 	m, err := state.methods.under(name, asked.policies)
-	switch {
-	case err != nil:
-	case m.second != nil:
-		err = c.withSecondBest(ctx, state, m, asked, rpc{req, reply, conn, invoker, opts})
-	default:
-		_, err = c.call(ctx, state, m, asked, rpc{req, reply, conn, invoker, opts}, now)
+	if err == nil {
+		if asked.notifies && m.deadline == 0 {
+			m = m.within(DefaultCallDeadline)
+		}
+		if m.callID && !hasCallID(ctx) { // the same wherever the call is made
+			ctx = metadata.AppendToOutgoingContext(ctx, wire.CallID, rand.Text())
+		}
+		r := rpc{req, reply, conn, invoker, opts}
+		if m.second != nil {
+			err = c.withSecondBest(ctx, state, m, asked, r, now)
+		} else {
+			_, err = c.call(ctx, state, m, asked, r, now, now)
+		}
 	}
 	asked.end(err, now)
 	return c.observe(state, name, err)
 }
 
-// call is what a call is inside of its second best. executed tells, of one that failed,
-// that an instance may have executed it.
+// call is what a call is inside of its second best, where it may have waited since it began.
+// executed tells, of one that failed, that an instance may have executed it.
 func (c *core) call(
-	ctx context.Context, state *policies, m *method, asked asked, r rpc, now time.Time,
+	ctx context.Context, state *policies, m *method, asked asked, r rpc, began, now time.Time,
 ) (executed bool, err error) {
 	deadline, has := ctx.Deadline()
 	ours := !has && m.deadline > 0
 	if ours {
-		deadline, has = now.Add(m.deadline), true
+		deadline, has = began.Add(m.deadline), true
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	if m.callID && !hasCallID(ctx) {
-		ctx = metadata.AppendToOutgoingContext(ctx, wire.CallID, rand.Text())
-	}
 	u := &unaryCall{
 		tries: tries{
 			core: c, state: state, method: m,
-			ctx: ctx, began: now, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
+			ctx: ctx, began: began, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
 			route: routeOf(ctx), waits: asked.waits, trace: asked.trace,
 		},
 		rpc: r,

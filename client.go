@@ -15,6 +15,7 @@ import (
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/answers"
 	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/resolver"
 	"github.com/surecall/surecall/retry"
@@ -74,7 +75,9 @@ func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 // runs in the background. Notifications that are pending are dropped: see [Client.Flush].
 func (c *Client) Close() error {
 	c.notifier.close()
-	return c.conn.Close()
+	err := c.conn.Close()
+	c.core.answers.Clear()
+	return err
 }
 
 // WaitReady connects, and returns when calls can be made or ctx ends. Its error then
@@ -101,7 +104,8 @@ func (c *Client) WaitReady(ctx context.Context) error {
 // Update applies options to the running client, on top of those it has. Either all are
 // applied at once, or none and the error says why. Calls that have begun go on under
 // what they began with. What was learned and counted stays: latencies, ejections, the
-// budget's tokens; a breaker or a budget whose own policy changes begins anew.
+// budget's tokens, what is in flight under a limit and used up of a rate, if only their
+// numbers change; a breaker, a budget, or a limit of another kind begins anew.
 func (c *Client) Update(opts ...LiveOption) error { return c.core.update(opts) }
 
 // InstanceStatus is one instance at one moment, as [Client.Instances] returns it.
@@ -119,6 +123,7 @@ type core struct {
 	source  resolver.Monitor // shown by Client.Source
 	sourced bool             // the source is ours, and not one of gRPC's own resolvers
 	conns   conns
+	answers *answers.Store[inquiry] // what WithCache keeps
 	// credentialed: gRPC adds credentials to calls, unseen by us.
 	credentialed bool
 	mu           sync.Mutex // one update at a time
@@ -139,7 +144,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	if err = errors.Join(targetErr, err, s.checkSource(t)); err != nil {
 		return nil, nil, nil, err
 	}
-	c := &core{service: t.service, sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
+	c := &core{service: t.service, answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)

@@ -2,7 +2,6 @@ package surecall
 
 import (
 	"context"
-	"errors"
 
 	"google.golang.org/grpc"
 )
@@ -37,8 +36,6 @@ func Go[Req, Reply any](ctx context.Context, method UnaryMethod[Req, Reply], req
 	}()
 	return f
 }
-
-var errNoReturn = errors.New("surecall: Go: the method did not return: runtime.Goexit ended it")
 
 // Done is closed when the call is over.
 func (f *Future[Reply]) Done() <-chan struct{} { return f.done }

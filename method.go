@@ -168,13 +168,17 @@ type methods struct {
 // newMethods returns a table under s that keeps what old has learned.
 func (c *core) newMethods(s *settings, old *methods) *methods {
 	t := &methods{core: c, settings: s}
-	table := map[string]*method{}
+	table, cached := map[string]*method{}, false
 	if old == nil {
 		t.limits = c.newLimits(s, limits{})
 	} else {
 		t.limits = c.newLimits(s, old.limits)
 		for name, m := range *old.table.Load() {
 			table[name] = t.newMethod(name, s.resolve(name), m)
+			cached = cached || table[name].caches()
+		}
+		if !cached {
+			c.answers.Clear()
 		}
 	}
 	t.table.Store(&table)
@@ -257,6 +261,13 @@ func (t *methods) newMethod(name string, r methodSettings, old *method) *method 
 	m.second = newSecondBest(name, &r, old)
 	m.idempotent = r.isIdempotent(name)
 	return m
+}
+
+// within returns m with the call deadline d.
+func (m *method) within(d time.Duration) *method {
+	short := *m
+	short.deadline = d
+	return &short
 }
 
 // same reports whether two policies, nil for none, are equal.

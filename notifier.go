@@ -18,7 +18,7 @@ type notification struct {
 	ctx     context.Context // the caller's, without its end
 	request proto.Message   // the caller's until it is accepted, then a copy
 	bytes   int
-	call    func(ctx context.Context, request proto.Message, trace grpc.CallOption) error
+	call    func(ctx context.Context, request proto.Message, opts ...grpc.CallOption) error
 }
 
 // notifier sends a client's notifications: the oldest first, by goroutines that begin on
@@ -37,6 +37,9 @@ type notifier struct {
 	counts  NotificationCounts
 	drained chan struct{} // closed when nothing is pending; nil: nobody waits for it
 }
+
+// notifyOption marks the call of a notification.
+type notifyOption struct{ grpc.EmptyCallOption }
 
 func newNotifier(c *core) *notifier {
 	life, end := context.WithCancel(context.Background())
@@ -100,14 +103,22 @@ func (q *notifier) errClosed() error {
 	return status.Errorf(codes.Canceled, "surecall: client of %q is closed: notification dropped", q.core.service)
 }
 
-// send is a sender: it ends when nothing waits, or when there are too many of it.
+// send is a sender: it ends when nothing waits, or when there are too many of it. If a call
+// ends it, with runtime.Goexit, another takes its place.
 func (q *notifier) send() {
+	done := false
+	defer func() {
+		if !done {
+			q.senders.Go(q.send)
+		}
+	}()
 	for {
 		most := q.policy().MaxInFlight
 		q.mu.Lock()
 		if len(q.waiting) == 0 || q.sending > most {
 			q.sending--
 			q.mu.Unlock()
+			done = true
 			return
 		}
 		n := q.waiting[0]
@@ -124,7 +135,13 @@ func (q *notifier) deliver(n *notification) {
 	defer cancel()
 	defer context.AfterFunc(q.life, cancel)()
 	var trace CallTrace
-	err := n.call(ctx, n.request, Trace(&trace))
+	err := errNoReturn
+	defer func() { q.settle(n, trace.Method, err) }() // also if the call does not come back
+	err = n.call(ctx, n.request, Trace(&trace), notifyOption{})
+}
+
+// settle counts n, which is over, and tells of it if it failed.
+func (q *notifier) settle(n *notification, method string, err error) {
 	q.mu.Lock()
 	if err != nil {
 		q.counts.Failed++
@@ -134,7 +151,7 @@ func (q *notifier) deliver(n *notification) {
 	q.release(n)
 	q.mu.Unlock()
 	if err != nil {
-		q.tell(trace.Method, err)
+		q.tell(method, err)
 	}
 }
 

@@ -85,8 +85,11 @@ func WithNotifications(p NotifyPolicy) LiveOption {
 // all that protects a call and no more: it may be lost, and the order is not kept. The
 // values of ctx (metadata, priority, a trace) go along; its end and its deadline do not,
 // since a handler's context ends when the handler has answered. The method's call
-// deadline bounds it instead, from when it is sent. Call options that fill in a variable
-// (grpc.Header, Trailer, Peer, [Trace]) are an error: nobody could tell when to read it.
+// deadline bounds it instead, from when it is sent, and [DefaultCallDeadline] where there is
+// none: else the few that are sent at a time could wait for ever. Call options that fill in
+// a variable (grpc.Header, Trailer, Peer, [Trace]) are an error: nobody could tell when to
+// read it. What grpc.OnFinish is given runs beside whatever else the caller does, and beside
+// itself if it is given to several.
 //
 // Before a program exits, [Client.Flush] waits for what is pending; [Client.Close] drops
 // it, and what comes after it, with the code CANCELED.
@@ -99,8 +102,8 @@ func Notify[Req proto.Message, Reply any](
 	opts = slices.Clone(opts)
 	return client.notifier.accept(&notification{
 		ctx: context.WithoutCancel(ctx), request: req, bytes: proto.Size(req),
-		call: func(ctx context.Context, request proto.Message, trace grpc.CallOption) error {
-			_, err := method(ctx, request.(Req), with(opts, trace)...)
+		call: func(ctx context.Context, request proto.Message, more ...grpc.CallOption) error {
+			_, err := method(ctx, request.(Req), with(opts, more...)...)
 			return err
 		},
 	})

@@ -9,10 +9,12 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/internal/answers"
 )
 
 // secondSettings is what options say of what answers a method's calls when its instances
@@ -42,7 +44,6 @@ type secondBest struct {
 
 // secondStats is what of it outlives changes of policy.
 type secondStats struct {
-	stores   stores
 	unfit    atomic.Bool // it was told that the fallback does not fit
 	uncached atomic.Bool // it was told that calls are not cached
 }
@@ -51,13 +52,14 @@ type secondStats struct {
 // best. old is the method as it was.
 func newSecondBest(name string, r *methodSettings, old *method) *secondBest {
 	s := &r.second
-	if s.cache == nil && s.alternate == nil && s.fallback == nil {
+	var kept *cache
+	if s.cache != nil {
+		kept = newCache(name, r, old)
+	}
+	if kept == nil && s.alternate == nil && s.fallback == nil {
 		return nil
 	}
-	b := &secondBest{alternate: s.alternate, fallback: s.fallback, when: s.when, reserve: s.reserve}
-	if s.cache != nil {
-		b.cache = newCache(name, r, old)
-	}
+	b := &secondBest{cache: kept, alternate: s.alternate, fallback: s.fallback, when: s.when, reserve: s.reserve}
 	if b.when == nil {
 		b.when = unanswered
 	}
@@ -72,10 +74,23 @@ type secondCall struct {
 	method *method
 	asked  asked
 	rpc    rpc
+	ctx    context.Context // the caller's
+	short  context.Context // less what is reserved
+	began  time.Time
 
-	key      string // of the cache
-	keeps    bool   // the cache is for this call
-	executed bool   // an instance may have executed it
+	key   string // of the cache
+	keeps bool   // the cache is for this call
+}
+
+// inquiry is what came of asking the instances, and the alternate if they failed: for the
+// call that asked, and for those that waited for it. Its zero value says nothing to those.
+type inquiry struct {
+	err      error
+	answer   *answers.Answer // for the cache; nil: there is none
+	cause    error           // what the instances said, if the alternate answered
+	executed bool            // an instance may have executed it
+	tried    bool            // the alternate has failed, too
+	own      bool            // for what is the own end of the call that tried
 }
 
 // withSecondBest makes a call of a method that has a second best. The order:
@@ -83,52 +98,59 @@ type secondCall struct {
 //	fresh cache   an instance need not be asked
 //	instances     with all that protects the call
 //	alternate     an answer of now, if not of here
-//	stale cache   an answer of here, if not of now
+//	stale cache   the last answer, if not of now
 //	fallback      what the caller makes up
 //
 // It stands outside the call deadline, and all after the instances runs on the caller's
 // context: the commonest final failure is that the call deadline was used up.
-func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, asked asked, r rpc) error {
+func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, asked asked, r rpc, began time.Time) error {
 	if pinned(routeOf(ctx)) {
-		_, err := c.call(ctx, state, m, asked, r, time.Now()) // no other answer is wanted than that instance's
+		_, err := c.call(ctx, state, m, asked, r, began, began) // no other answer is wanted than that instance's
 		return err
 	}
-	s := secondCall{secondBest: m.second, core: c, state: state, method: m, asked: asked, rpc: r}
+	s := secondCall{secondBest: m.second, core: c, state: state, method: m, asked: asked, rpc: r, ctx: ctx, began: began}
+	var cancel context.CancelFunc
+	s.short, cancel = s.reserved(ctx)
+	defer cancel()
 	if s.cache != nil {
-		s.key, s.keeps = s.keyOf(ctx)
+		s.key, s.keeps = s.keyOf()
 	}
-	cause := s.ask(ctx)
-	if cause == nil || !s.when(cause) {
-		return cause
-	}
-	if answered, err := s.byAlternate(ctx, cause); answered {
-		return err
+	o := s.ask()
+	if o.cause != nil || !s.failed(o.err) {
+		return o.err
 	}
 	if ctx.Err() == context.Canceled {
-		return cause // the caller has left: it needs no answer
+		return o.err // the caller has left: it needs no answer
 	}
-	if s.byStale(cause) {
+	if s.byStale(o.err) {
 		return nil
 	}
-	return s.byFallback(ctx, cause)
+	return s.byFallback(ctx, o.err)
 }
 
-// instances asks the instances, and keeps what they answer. It returns the answer if it
-// is one for the cache.
-func (s *secondCall) instances(ctx context.Context) (*answer, error) {
-	short, cancel := s.reserved(ctx)
-	defer cancel()
-	var err error
-	s.executed, err = s.core.call(short, s.state, s.method, s.asked, s.rpc, time.Now())
+// failed reports whether err is a failure that second best is for.
+func (s *secondCall) failed(err error) bool { return err != nil && !s.closed() && s.when(err) }
+
+// closed reports whether the client is.
+func (s *secondCall) closed() bool {
+	return s.rpc.conn != nil && s.rpc.conn.GetState() == connectivity.Shutdown
+}
+
+// fetch asks the instances, and the alternate if they fail. What they answer is kept.
+func (s *secondCall) fetch() inquiry {
+	began := time.Now()
+	executed, err := s.core.call(s.short, s.state, s.method, s.asked, s.rpc, s.began, began)
 	switch {
-	case err == nil && s.keeps:
-		return s.keep(), nil
-	case s.keeps && isAnswer(status.Code(err)):
-		s.cache.store.drop(s.key)
-	case short.Err() == context.DeadlineExceeded && ctx.Err() == nil && status.Code(err) == codes.DeadlineExceeded:
+	case err == nil:
+		a := s.pack(began, 0)
+		s.keep(a)
+		return inquiry{answer: a}
+	case isAnswer(status.Code(err)):
+		s.forget(began)
+	case s.short.Err() == context.DeadlineExceeded && s.ctx.Err() == nil && status.Code(err) == codes.DeadlineExceeded:
 		err = deadlineError(err, fmt.Sprintf("at its deadline, less a reserve of at most %v", s.reserve))
 	}
-	return nil, err
+	return s.orAlternate(inquiry{err: err, executed: executed})
 }
 
 // reserved returns ctx with what is reserved cut off.
@@ -140,12 +162,12 @@ func (s *secondCall) reserved(ctx context.Context) (context.Context, context.Can
 	return context.WithDeadline(ctx, deadline.Add(-min(s.reserve, max(0, time.Until(deadline)/2))))
 }
 
-// bounded returns ctx with the call deadline, if it has none.
-func (s *secondCall) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+// bounded returns ctx with the call deadline of what began then, if it has no deadline.
+func (s *secondCall) bounded(ctx context.Context, began time.Time) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has || s.method.deadline == 0 {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, s.method.deadline)
+	return context.WithDeadline(ctx, began.Add(s.method.deadline))
 }
 
 // byFallback returns what the fallback makes of cause.
@@ -173,7 +195,8 @@ func (s *secondCall) byFallback(ctx context.Context, cause error) error {
 const (
 	// ServedByKey is who answered: an event.SecondBest.
 	ServedByKey = "surecall-served-by"
-	// AgeKey is how old an answer from a cache is, in seconds, "0.250" say.
+	// AgeKey is how old an answer from a cache is, the alternate's own included, in
+	// seconds, "0.250" say.
 	AgeKey = "surecall-age"
 )
 
@@ -203,7 +226,7 @@ func told(md metadata.MD, by event.SecondBest, age time.Duration) metadata.MD {
 		answer = md.Copy() // gRPC's own
 	}
 	answer.Set(ServedByKey, string(by))
-	if by == event.FreshCache || by == event.StaleCache {
+	if by == event.FreshCache || by == event.StaleCache || age > 0 {
 		answer.Set(AgeKey, strconv.FormatFloat(age.Seconds(), 'f', 3, 64))
 	}
 	return answer

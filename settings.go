@@ -45,6 +45,7 @@ type settings struct {
 	budget          retry.BudgetPolicy
 	classify        breaker.Classifier
 	notify          NotifyPolicy
+	cacheBytes      int
 	base            methodSettings
 	rules           []rule // by rising length of their patterns
 
@@ -90,6 +91,8 @@ func defaultSettings() *settings {
 		breaker:  &breaker.Policy{},
 		service:  &breaker.ServicePolicy{},
 		classify: breaker.Classify,
+
+		cacheBytes: DefaultCacheBytes,
 		base: methodSettings{
 			deadline: DefaultCallDeadline,
 			attempt:  &AttemptTimeout{},

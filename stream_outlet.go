@@ -18,7 +18,7 @@ type outlets struct {
 	peers    []*peer.Peer
 }
 
-// outcome is what one attempt has brought for them.
+// outcome is what one attempt, or an alternate, has brought for them.
 type outcome struct {
 	header, trailer metadata.MD
 	peer            peer.Peer
@@ -43,6 +43,21 @@ func (o *outlets) take(opts []grpc.CallOption) []grpc.CallOption {
 		return opts
 	}
 	return others
+}
+
+// fill gives them what b has.
+func (o *outlets) fill(b *outcome) {
+	for _, h := range o.headers {
+		*h = b.header
+	}
+	for _, t := range o.trailers {
+		*t = b.trailer
+	}
+	for _, p := range o.peers {
+		if b.peer.Addr != nil {
+			*p = b.peer
+		}
+	}
 }
 
 // listens reports whether anyone is to be told of the end as soon as gRPC knows of it: the
@@ -89,17 +104,7 @@ func (s *clientStream) deliver(t *streamAttempt, err error) {
 	}
 	s.over.Do(func() {
 		s.leaveGate(err)
-		for _, h := range s.outlets.headers {
-			*h = t.brought.header
-		}
-		for _, m := range s.outlets.trailers {
-			*m = t.brought.trailer
-		}
-		for _, p := range s.outlets.peers {
-			if t.brought.peer.Addr != nil {
-				*p = t.brought.peer
-			}
-		}
+		s.outlets.fill(&t.brought)
 		s.asked.end(err, s.began)
 	})
 }

@@ -16,12 +16,13 @@ type CallTrace struct {
 	Began  time.Time
 	Took   time.Duration
 	// Waited is how long the call waited before its first attempt: for a rate limit, or with
-	// grpc.WaitForReady(true) for the end of an outage of the service.
+	// grpc.WaitForReady(true) for the end of an outage of the service, or for another call
+	// that had asked for the same answer.
 	Waited   time.Duration
 	Attempts []AttemptTrace // in the order in which they began
 	// SecondBest is who answered in place of an instance; empty: an instance did.
 	SecondBest event.SecondBest
-	Age        time.Duration // of an answer from a cache
+	Age        time.Duration // of an answer from a cache, the alternate's own included
 	Err        error         // what the caller got; nil: a reply
 }
 
