@@ -48,7 +48,8 @@ type Result[Reply any] struct {
 //
 // The request is shared, and must not be changed before Broadcast returns. Call options
 // that fill in a variable (grpc.Header, Trailer, Peer, [Trace]) are an error: all the
-// calls would write to it at once.
+// calls would write to it at once. What grpc.OnFinish is given is called by each of them,
+// several at a time.
 func Broadcast[Req, Reply any](
 	ctx context.Context, client *Client, method UnaryMethod[Req, Reply], req Req, opts ...grpc.CallOption,
 ) ([]Result[Reply], error) {
@@ -171,7 +172,7 @@ func (t *CallTrace) strays(i InstanceStatus) error {
 		return errors.New("surecall: Broadcast: answered by whatever the stub's connection chose: want a stub of the client")
 	case t.SecondBest != "":
 		return fmt.Errorf("surecall: Broadcast: answered by %s: want the instance itself", t.SecondBest)
-	case !slices.ContainsFunc(t.Attempts, func(a AttemptTrace) bool { return a.Instance == i.ID && a.Address == i.Address && a.Err == nil }):
+	case !slices.ContainsFunc(t.Attempts, func(a AttemptTrace) bool { return a.Instance == i.ID && a.Address == i.Address }):
 		return errors.New("surecall: Broadcast: answered by another instance")
 	}
 	return nil
