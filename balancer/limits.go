@@ -59,7 +59,12 @@ func (a *Attempt) full(i *Instance) bool {
 
 // misses is full for whoever would take i: its limit learns that it holds calls back.
 func (a *Attempt) misses(i *Instance) bool {
-	l := i.limits.Load().of(a)
+	l := i.limits.Load()
+	return l != nil && a.missesOf(l) // apart, so that this is inlined
+}
+
+func (a *Attempt) missesOf(those *limits) bool {
+	l := those.of(a)
 	if l == nil || !l.Full(a.Priority) {
 		return false
 	}
