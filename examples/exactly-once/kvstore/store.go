@@ -1,13 +1,14 @@
 // Package kvstore is a once.Store in Consul's KV, to show how one is written: about a
 // hundred lines on check-and-set and a blocking query, to copy for Redis or SQL.
 //
-// It is exact, and it is durable: a write is in the log of most of Consul's servers before
-// it returns. It is not for heavy traffic. Each write is a round of Raft in the cluster
-// that also carries your service discovery; a call takes two. Against one server with its
-// data in memory, both on two busy processors, the benchmark beside this file shows 1,800
-// writes per second at 64 at once, so 900 calls; a real cluster with disks may do less, and
-// your discovery needs what is left. Values are at most 512 KB (once.Policy.MaxReply
-// defaults to half of that).
+// It is exact: reads are consistent, a write is in the log of most of Consul's servers
+// before it returns, and a record lives for its ttl after each write of it, however long
+// the call takes that it is of. It is not for heavy traffic. A call takes two writes, each
+// a round of Raft in the cluster that also carries your service discovery, and a read in
+// between. Against one server with its data in memory, both on two busy processors, the
+// benchmark beside this file shows 1,000 calls per second at 64 at once; a real cluster
+// with disks may do less, and your discovery needs what is left. Values are at most 512 KB
+// (once.Policy.MaxReply defaults to half of that).
 package kvstore
 
 import (
@@ -32,8 +33,8 @@ type Store struct {
 	ttl    time.Duration
 
 	mu      sync.Mutex
-	session string // deletes what it locks when it expires
-	since   time.Time
+	session string    // what new writes are locked with
+	since   time.Time // when it was made
 }
 
 // Session TTLs that Consul takes are 10 s to 24 h; a session is made for twice ttl.
@@ -42,8 +43,9 @@ const (
 	maxTTL = 12 * time.Hour
 )
 
-// New returns a store under "prefix/" whose records live for ttl at least and, since
-// Consul takes its time with expired sessions, for four times that at most.
+// New returns a store under "prefix/" whose records live, after they were last written, for
+// ttl at least and, since Consul takes its time with expired sessions, for four times that
+// at most.
 func New(client *api.Client, prefix string, ttl time.Duration) (*Store, error) {
 	if prefix == "" {
 		return nil, errors.New("kvstore: prefix is empty: want one that nobody else writes to")
@@ -54,23 +56,29 @@ func New(client *api.Client, prefix string, ttl time.Duration) (*Store, error) {
 	return &Store{client: client, prefix: prefix, ttl: ttl}, nil
 }
 
+// Keeps implements [once.Keeper].
+func (s *Store) Keeps() time.Duration { return s.ttl }
+
 // Put implements [once.Store]. A transaction either writes or says what was in the way.
 func (s *Store) Put(ctx context.Context, key string, version uint64, value []byte) (once.Record, bool, error) {
 	path := s.path(key)
-	var ops api.TxnOps
+	session, err := s.current(ctx)
+	if err != nil {
+		return once.Record{}, false, err
+	}
+	ops := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: path}}}
 	if version != 0 {
-		// Check-and-set leaves the key with the session that it has.
-		ops = api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCAS, Key: path, Value: value, Index: version}}}
-	} else {
-		session, err := s.current(ctx)
-		if err != nil {
-			return once.Record{}, false, err
+		pair, _, err := s.read(ctx, path, 0)
+		if now := record(pair); err != nil || now.Version != version {
+			return now, false, err
 		}
-		ops = api.TxnOps{
-			{KV: &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: path}},
-			{KV: &api.KVTxnOp{Verb: api.KVLock, Key: path, Value: value, Session: session}},
+		ops = api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCheckIndex, Key: path, Index: version}}}
+		if pair.Session != "" && pair.Session != session {
+			// It would go with that session, however often it is written.
+			ops = append(ops, &api.TxnOp{KV: &api.KVTxnOp{Verb: api.KVUnlock, Key: path, Value: pair.Value, Session: pair.Session}})
 		}
 	}
+	ops = append(ops, &api.TxnOp{KV: &api.KVTxnOp{Verb: api.KVLock, Key: path, Value: value, Session: session}})
 	written, answer, _, err := s.client.Txn().Txn(ops, new(api.QueryOptions).WithContext(ctx))
 	if err != nil {
 		return once.Record{}, false, fmt.Errorf("kvstore: write %s: %w", path, err)
@@ -79,23 +87,21 @@ func (s *Store) Put(ctx context.Context, key string, version uint64, value []byt
 		last := answer.Results[len(answer.Results)-1]
 		return once.Record{Version: last.KV.ModifyIndex, Value: value}, true, nil
 	}
-	now, _, err := s.read(ctx, path, 0)
-	if err != nil {
-		return once.Record{}, false, err
+	pair, _, err := s.read(ctx, path, 0)
+	now := record(pair)
+	if err == nil && now.Version == version { // so what failed was not the comparison
+		err = fmt.Errorf("kvstore: write %s: %s", path, answer.Errors[0].What)
+		s.verify(ctx, session)
 	}
-	if now.Version == version { // so what failed was not the comparison
-		s.forget()
-		return once.Record{}, false, fmt.Errorf("kvstore: write %s: %s", path, answer.Errors[0].What)
-	}
-	return now, false, nil
+	return now, false, err
 }
 
 // Wait implements [once.Store], by blocking queries.
 func (s *Store) Wait(ctx context.Context, key string, version uint64) (once.Record, error) {
 	path, index := s.path(key), uint64(0)
 	for {
-		now, next, err := s.read(ctx, path, index)
-		if err != nil || now.Version != version {
+		pair, next, err := s.read(ctx, path, index)
+		if now := record(pair); err != nil || now.Version != version {
 			return now, err
 		}
 		if next < index {
@@ -105,21 +111,26 @@ func (s *Store) Wait(ctx context.Context, key string, version uint64) (once.Reco
 	}
 }
 
-// read returns a record; if index is not 0, once Consul's index of it has passed that or
-// some time has.
-func (s *Store) read(ctx context.Context, path string, index uint64) (once.Record, uint64, error) {
+// read returns what is stored, nil if nothing is; if index is not 0, once Consul's index of
+// it has passed that or some time has.
+func (s *Store) read(ctx context.Context, path string, index uint64) (*api.KVPair, uint64, error) {
 	// Consistent, for a lagging server would show that nothing is there.
 	query := (&api.QueryOptions{RequireConsistent: true, WaitIndex: index, WaitTime: time.Minute}).WithContext(ctx)
 	pair, meta, err := s.client.KV().Get(path, query)
 	switch {
 	case ctx.Err() != nil:
-		return once.Record{}, 0, ctx.Err()
+		return nil, 0, ctx.Err()
 	case err != nil:
-		return once.Record{}, 0, fmt.Errorf("kvstore: read %s: %w", path, err)
-	case pair == nil:
-		return once.Record{}, meta.LastIndex, nil
+		return nil, 0, fmt.Errorf("kvstore: read %s: %w", path, err)
 	}
-	return once.Record{Version: pair.ModifyIndex, Value: pair.Value}, meta.LastIndex, nil
+	return pair, meta.LastIndex, nil
+}
+
+func record(pair *api.KVPair) once.Record {
+	if pair == nil {
+		return once.Record{}
+	}
+	return once.Record{Version: pair.ModifyIndex, Value: pair.Value}
 }
 
 // path is where a key is stored. Hashed, it has no characters that mean something to
@@ -129,29 +140,39 @@ func (s *Store) path(key string) string {
 	return s.prefix + "/" + hex.EncodeToString(sum[:])
 }
 
-// current returns the session that new records are locked with. Consul has no TTL of
+// current returns the session that writes lock their records with. Consul has no TTL of
 // keys: it deletes those of a session that expires, which a session that nobody renews
-// does, all at once. So a new one is made each ttl.
+// does, all at once. So a new one is made each ttl, for twice that; the lock means nothing
+// beyond that.
 func (s *Store) current(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.session != "" && time.Since(s.since) < s.ttl {
 		return s.session, nil
 	}
+	began := time.Now()
 	// No checks: the records shall not go when this machine does.
 	id, _, err := s.client.Session().CreateNoChecks(&api.SessionEntry{
 		Name: "kvstore " + s.prefix, Behavior: api.SessionBehaviorDelete, TTL: (2 * s.ttl).String(),
+		LockDelay: time.Millisecond, // else, for 15 s, nobody writes what went with it; 0 would be that default
 	}, new(api.WriteOptions).WithContext(ctx))
 	if err != nil {
 		return "", fmt.Errorf("kvstore: session: %w", err)
 	}
-	s.session, s.since = id, time.Now()
+	s.session, s.since = id, began
 	return id, nil
 }
 
-// forget has the next record locked with a new session: Consul may have lost this one.
-func (s *Store) forget() {
+// verify has the next record locked with a new session if Consul has lost this one: a
+// write can be refused for other reasons.
+func (s *Store) verify(ctx context.Context, session string) {
+	query := (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx)
+	if known, _, err := s.client.Session().Info(session, query); err != nil || known != nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.session = ""
+	if s.session == session {
+		s.session = ""
+	}
 }

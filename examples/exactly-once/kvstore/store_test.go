@@ -3,6 +3,8 @@ package kvstore_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"testing"
 	"time"
 
@@ -65,6 +67,81 @@ func TestExpiryOnConsul(t *testing.T) {
 	}
 }
 
+// A record goes with the session of whoever wrote it last. It went with the first one's:
+// a call that was executed for longer than four times ttl lost its record, though it
+// renewed it all the time, and then nobody could write one for 15 s.
+func TestWritesKeepARecordOnConsul(t *testing.T) {
+	store, _, client := newStore(t)
+	another, err := kvstore.New(client, "surecall/once", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, err := store.Put(t.Context(), "a", 0, []byte("running"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	born := onlySession(t, client)
+	second, written, err := another.Put(t.Context(), "a", first.Version, []byte("running on"))
+	if !written || err != nil {
+		t.Fatal(written, err)
+	}
+	if _, err := client.Session().Destroy(born, nil); err != nil { // as its expiry does
+		t.Fatal(err)
+	}
+	third, written, err := another.Put(t.Context(), "a", second.Version, []byte("settled"))
+	if !written || err != nil {
+		t.Errorf("written %v, %v; it is there: %+v", written, err, third)
+	}
+	if _, err := client.Session().Destroy(onlySession(t, client), nil); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := another.Wait(t.Context(), "a", third.Version); err != nil || now.Version != 0 {
+		t.Fatalf("%+v, %v; want it gone with the session of its last write", now, err)
+	}
+	fresh, err := kvstore.New(client, "surecall/once", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, written, err := fresh.Put(t.Context(), "a", 0, []byte("anew")); !written || err != nil {
+		t.Errorf("written %v, %v; want that it can be written anew", written, err)
+	}
+}
+
+func onlySession(t *testing.T, client *api.Client) string {
+	t.Helper()
+	sessions, _, err := client.Session().List(nil)
+	if err != nil || len(sessions) != 1 {
+		t.Fatalf("%d sessions, %v; want one", len(sessions), err)
+	}
+	return sessions[0].ID
+}
+
+// A write that is refused for another reason than its session makes no new session: each
+// made one, and each stayed for minutes.
+func TestRefusedWritesMakeNoSessionsOnConsul(t *testing.T) {
+	store, _, client := newStore(t)
+	if _, _, err := store.Put(t.Context(), "a", 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("b"))
+	foreign, _, err := client.Session().CreateNoChecks(&api.SessionEntry{Behavior: api.SessionBehaviorDelete, LockDelay: time.Minute}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, _, err := client.KV().Acquire(&api.KVPair{Key: "surecall/once/" + hex.EncodeToString(sum[:]), Session: foreign}, nil); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if _, err := client.Session().Destroy(foreign, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, written, err := store.Put(t.Context(), "b", 0, nil); written || err == nil {
+			t.Errorf("written %v, %v; want that it is refused", written, err)
+		}
+	}
+	onlySession(t, client)
+}
+
 // A Consul that does not answer is an error, and what it had is there when it is back.
 func TestAbsenceOnConsul(t *testing.T) {
 	store, agent, _ := newStore(t)
@@ -102,19 +179,24 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// BenchmarkPut is what the package's documentation says of writes per second.
-func BenchmarkPut(b *testing.B) {
+// BenchmarkCalls is what the package's documentation says of calls per second.
+func BenchmarkCalls(b *testing.B) {
 	store, _, _ := newStore(b)
 	value := make([]byte, 100)
 	b.SetParallelism(32) // times the processors: 64 at once on two
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, _, err := store.Put(context.Background(), rand.Text(), 0, value); err != nil {
+			key := rand.Text()
+			now, _, err := store.Put(context.Background(), key, 0, []byte("running"))
+			if err == nil {
+				_, _, err = store.Put(context.Background(), key, now.Version, value)
+			}
+			if err != nil {
 				b.Error(err)
 			}
 		}
 	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
 
-var _ once.Store = (*kvstore.Store)(nil)
+var _ once.Keeper = (*kvstore.Store)(nil)
