@@ -108,14 +108,16 @@ func TestOverloadSettles(t *testing.T) {
 }
 
 // At one and a half times the capacity it is sheddable calls that are shed. Where calls
-// can wait for a service time, all critical ones get through; without a queue they lose a
-// few to normal ones, which may fill nearly all of a limit, and to an adaptive limit's dips.
+// can wait for two service times, all critical ones get through: when an adaptive limit
+// dips, nobody gets a slot for nearly one. Without a queue they lose a few to normal ones,
+// which may fill nearly all of a limit, and to the dips.
 func TestSheddableGoesFirst(t *testing.T) {
 	mix := func(n int) limit.Priority { // one in five is critical, two are sheddable
 		return []limit.Priority{1, 0, 0, -1, -1}[rand.New(rand.NewPCG(1, uint64(n))).IntN(5)]
 	}
 	adaptive := limit.Adaptive{On: true}
-	patient := limit.Queue{MaxWaiting: 100, Target: serviceTime} // by default it is for calls of a few ms
+	// By default a queue is for calls of a few ms.
+	patient := limit.Queue{MaxWaiting: 100, Interval: 2 * serviceTime, Target: 2 * serviceTime}
 	for _, test := range []struct {
 		name   string
 		option surecall.Option
