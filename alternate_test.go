@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
@@ -168,6 +169,160 @@ func TestAlternateOfEachOther(t *testing.T) {
 		}
 		if n := sum(reached(one)) + sum(reached(two)); n != 4 {
 			t.Errorf("%d attempts of two calls: want each made in both places, once", n)
+		}
+	})
+}
+
+// guarded answers with err and notes the IDs of its calls.
+type guarded struct {
+	orders.UnimplementedOrdersServer
+	ids *[]string
+	err error
+}
+
+func (g guarded) Place(ctx context.Context, _ *orders.PlaceRequest) (*orders.Order, error) {
+	*g.ids = append(*g.ids, metadata.ValueFromIncomingContext(ctx, "surecall-call-id")...)
+	return &orders.Order{}, g.err
+}
+
+// A call has one ID wherever it is made, or what guards it would have it executed twice.
+func TestAlternateKeepsCallID(t *testing.T) {
+	for name, test := range map[string]struct {
+		own     []string // metadata
+		options []grpc.CallOption
+		ids     int // different ones
+	}{
+		"drawn":              {nil, nil, 1},
+		"the caller's":       {[]string{"surecall-call-id", "mine"}, nil, 1},
+		"switched off here":  {nil, []grpc.CallOption{surecall.ForCall(surecall.WithoutCallID())}, 1}, // the alternate's own
+		"switched on for it": {nil, []grpc.CallOption{surecall.ForCall(surecall.WithCallID())}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var here, there []string
+				of := func(ids *[]string, err error) *surecalltest.Cluster {
+					return surecalltest.NewClusterOf(t, 1, func(s grpc.ServiceRegistrar, _ *surecalltest.Instance) {
+						orders.RegisterOrdersServer(s, guarded{ids: ids, err: err})
+					})
+				}
+				policy := surecall.ForMethod(placeMethod, surecall.WithCallID(), surecall.AsIdempotent())
+				alternate := ready(t, of(&there, nil), policy)
+				client := ready(t, of(&here, status.Error(codes.Unavailable, "executed, and then failed")), policy, surecall.WithAlternate(alternate))
+				ctx := metadata.AppendToOutgoingContext(t.Context(), test.own...)
+				if _, err := unary(ctx, client, placeMethod, test.options...); err != nil || len(there) != 1 {
+					t.Fatalf("%v, IDs %q there", err, there)
+				}
+				ids := slices.Compact(slices.Sorted(slices.Values(append(here, there...))))
+				if len(ids) != test.ids || test.own != nil && ids[0] != "mine" {
+					t.Errorf("IDs %q here and %q there: want one", here, there)
+				}
+			})
+		})
+	}
+}
+
+// Header, trailer and peer belong to the error or reply that the caller gets.
+func TestAlternateFillsInWhatItAnswers(t *testing.T) {
+	for _, err := range []error{nil, status.Error(codes.NotFound, "not here"), status.Error(codes.Internal, "broken")} {
+		bubble(t, func(t *testing.T) {
+			cluster, there := surecalltest.NewCluster(t, 1), &elsewhere{err: err}
+			client := ready(t, cluster, surecall.WithAlternate(ready(t, there.cluster(t))))
+			failAll(cluster, codes.Unavailable)
+			var header, trailer metadata.MD
+			var from peer.Peer
+			_, got := unary(t.Context(), client, getMethod, grpc.Header(&header), grpc.Trailer(&trailer), grpc.Peer(&from))
+			answered := status.Code(got) == status.Code(err)
+			if answered != (status.Code(err) != codes.Internal) {
+				t.Errorf("%v", got)
+			}
+			if has := header.Get("from") != nil; has != answered {
+				t.Errorf("%v: header %v", got, header)
+			}
+			for _, md := range []metadata.MD{header, trailer} {
+				if has := md.Get(surecall.ServedByKey) != nil; has != answered {
+					t.Errorf("%v: metadata %v", got, md)
+				}
+			}
+		})
+	}
+}
+
+// An old answer of the alternate's says that it is old, and is not kept for a new one.
+func TestAlternateServesStale(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
+		alternate := cached(t, there, surecall.CachePolicy{}, surecall.WithoutServiceBreaker())
+		client := cached(t, cluster, surecall.CachePolicy{Fresh: time.Hour}, surecall.WithAlternate(alternate), surecall.WithoutServiceBreaker())
+		get(t, alternate)
+		failAll(cluster, codes.Internal)
+		failAll(there, codes.Internal)
+		advance(5 * time.Minute)
+		for range 2 {
+			var trace surecall.CallTrace
+			var header metadata.MD
+			_, err := unary(t.Context(), client, getMethod, surecall.Trace(&trace), grpc.Header(&header))
+			if err != nil || trace.SecondBest != event.Alternate || trace.Age != 5*time.Minute ||
+				!slices.Equal(header.Get(surecall.AgeKey), []string{"300.000"}) || !slices.Equal(header.Get(surecall.ServedByKey), []string{"alternate"}) {
+				t.Errorf("%v, trace %+v, header %v: want the alternate's answer, 5 min old", err, trace, header)
+			}
+		}
+	})
+}
+
+// What the alternate says that there is no longer, an old answer does not bring back.
+func TestAlternateTakesBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
+		off := surecall.WithOptions(surecall.WithoutServiceBreaker(), surecall.WithoutBreaker())
+		client := cached(t, cluster, surecall.CachePolicy{}, off, surecall.WithAlternate(ready(t, there, off)))
+		get(t, client)
+		advance(1)
+		failAll(cluster, codes.Internal)
+		failAll(there, codes.NotFound)
+		if _, err := unary(t.Context(), client, getMethod); status.Code(err) != codes.NotFound {
+			t.Errorf("%v: want the alternate's NOT_FOUND", err)
+		}
+		failAll(there, codes.Internal)
+		if order, err := unary(t.Context(), client, getMethod); err == nil {
+			t.Errorf("%v: want nothing that was taken back", order)
+		}
+	})
+}
+
+// The caller's trace and policies are about the call that it made, not about the alternate's.
+func TestAlternateGetsNoOptionsOfOurs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there, events, eventsThere := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1), &log{}, &log{}
+		client := ready(t, cluster, events.option(), surecall.WithAlternate(ready(t, there, eventsThere.option())))
+		failAll(cluster, codes.DataLoss)
+		advance(time.Second)
+		var trace surecall.CallTrace
+		options := []grpc.CallOption{surecall.Trace(&trace), surecall.ForCall(surecall.WithFallback(madeUp))}
+		if _, err := unary(t.Context(), client, getMethod, options...); err != nil || trace.SecondBest != event.Alternate ||
+			len(trace.Attempts) != 1 || status.Code(trace.Attempts[0].Err) != codes.DataLoss {
+			t.Errorf("%v, trace %+v: want the attempt that failed here", err, trace)
+		}
+		failAll(there, codes.DataLoss)
+		if order, err := unary(t.Context(), client, getMethod, options...); err != nil || order.GetServedBy() != "fallback" {
+			t.Errorf("%v, %v", order, err)
+		}
+		if here, moved := secondBests(events), secondBests(eventsThere); !slices.Equal(here, []event.SecondBest{event.Alternate, event.Fallback}) || moved != nil {
+			t.Errorf("served %q here and %q there: want no fallback there", here, moved)
+		}
+	})
+}
+
+// A closed client answers nothing, by whatever.
+func TestSecondBestEndsWithTheClient(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
+		client := cached(t, cluster, freshHour, surecall.WithAlternate(ready(t, there)), surecall.WithFallback(madeUp))
+		get(t, client)
+		if err := client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if order, err := unary(t.Context(), client, getMethod); status.Code(err) != codes.Canceled {
+			t.Errorf("%v, %v: want CANCELED", order, err)
 		}
 	})
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/discovery/static"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/surecalltest"
@@ -322,6 +323,26 @@ func TestBroadcastWantsAStubOfTheClient(t *testing.T) {
 		results, err := surecall.Broadcast(t.Context(), client, stub.Place, &orders.PlaceRequest{Item: "tea"})
 		if len(results) != 2 || err == nil || !strings.Contains(err.Error(), "want a stub of the client") {
 			t.Errorf("%v, %v; want an error that says what stub it wants", results, err)
+		}
+	})
+}
+
+// Another client may know an instance by the same ID at another address: it is another one.
+func TestBroadcastToldByAnotherClient(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 2)
+		client := ready(t, cluster)
+		swapped, err := static.New(
+			discovery.Instance{ID: "orders-1", Service: "orders", Address: cluster.Instance(1).Address()},
+			discovery.Instance{ID: "orders-2", Service: "orders", Address: cluster.Instance(1).Address()},
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := orders.NewOrdersClient(ready(t, cluster, surecall.WithSource(swapped)))
+		results, err := surecall.Broadcast(t.Context(), client, other.Place, &orders.PlaceRequest{Item: "tea"})
+		if err == nil || len(results) != 2 || results[0].Err == nil || !strings.Contains(results[0].Err.Error(), "by another instance") {
+			t.Errorf("%+v, %v: want the first answered by another instance", results, err)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/event"
@@ -154,141 +155,6 @@ func TestCacheKeepsWantedReplies(t *testing.T) {
 	})
 }
 
-// echo answers with who asked, as far as its metadata says.
-type echo struct {
-	orders.UnimplementedOrdersServer
-}
-
-func (echo) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, error) {
-	who := metadata.ValueFromIncomingContext(ctx, "authorization")
-	return &orders.Order{Id: r.GetId(), Item: strings.Join(who, ",")}, nil
-}
-
-// token are the credentials of one user.
-type token string
-
-func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": string(t)}, nil
-}
-func (token) RequireTransportSecurity() bool { return false }
-
-// Nobody is ever served what was answered to somebody else: only calls that agree in all
-// that may say who asks share an answer.
-func TestCacheDoesNotLeak(t *testing.T) {
-	as := func(who string) []string { return []string{"authorization", who} }
-	for _, test := range []struct {
-		name          string
-		policy        surecall.CachePolicy
-		first, second []string // metadata
-		firstOption   grpc.CallOption
-		secondOption  grpc.CallOption
-		shared        bool
-		warning       string // of the first that is not cached; empty: none
-	}{
-		{name: "no metadata", shared: true},
-		{name: "two users", first: as("ann"), second: as("bob"), warning: `metadata "authorization"`},
-		{name: "one user, not named", first: as("ann"), second: as("ann"), warning: `metadata "authorization"`},
-		{name: "nobody, then a user", second: as("bob"), warning: `metadata "authorization"`},
-		{name: "two users, named", policy: surecall.CachePolicy{Vary: []string{"Authorization"}}, first: as("ann"), second: as("bob")},
-		{name: "one user, named", policy: surecall.CachePolicy{Vary: []string{"Authorization"}}, first: as("ann"), second: as("ann"), shared: true},
-		{name: "a user, then nobody, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}}, first: as("ann")},
-		{name: "an empty user, then nobody, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}}, first: as("")},
-		{name: "one value or two, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
-			first: append(as("a"), as("b")...), second: as("ab")},
-		{name: "two values, cut elsewhere, named", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
-			first: append(as("a"), as("bc")...), second: append(as("ab"), as("c")...)},
-		{name: "values of two keys", policy: surecall.CachePolicy{Vary: []string{"a", "b"}}, first: []string{"a", "x"}, second: []string{"b", "x"}},
-		{name: "another key, not named", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
-			first: append(as("ann"), "tenant", "1"), second: append(as("ann"), "tenant", "2"), warning: `metadata "tenant"`},
-		{name: "ignored", policy: surecall.CachePolicy{Ignore: []string{"X-Request-ID"}},
-			first: []string{"x-request-id", "1"}, second: []string{"x-request-id", "2"}, shared: true},
-		{name: "tracing and ours", first: []string{"traceparent", "1", "surecall-priority", "critical"}, second: []string{"tracestate", "2"}, shared: true},
-		{name: "credentials of the call", firstOption: grpc.PerRPCCredentials(token("ann")), secondOption: grpc.PerRPCCredentials(token("bob")),
-			warning: "per-RPC credentials"},
-		{name: "credentials cannot vary", policy: surecall.CachePolicy{Vary: []string{"authorization"}},
-			firstOption: grpc.PerRPCCredentials(token("ann")), secondOption: grpc.PerRPCCredentials(token("bob")), warning: "per-RPC credentials"},
-		{name: "credentials, ignored", policy: surecall.CachePolicy{Ignore: []string{"authorization"}},
-			firstOption: grpc.PerRPCCredentials(token("ann")), shared: true},
-		{name: "another authority", secondOption: grpc.CallAuthority("elsewhere")},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				cluster, events := surecalltest.NewClusterOf(t, 1, func(s grpc.ServiceRegistrar, _ *surecalltest.Instance) {
-					orders.RegisterOrdersServer(s, echo{})
-				}), &log{}
-				test.policy.Fresh = time.Hour
-				client := cached(t, cluster, test.policy, events.option())
-				call := func(pairs []string, option grpc.CallOption) string {
-					ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs(pairs...))
-					var options []grpc.CallOption
-					if option != nil {
-						options = append(options, option)
-					}
-					order, err := unary(ctx, client, getMethod, options...)
-					if err != nil {
-						t.Fatal(err)
-					}
-					return order.GetItem()
-				}
-				first := call(test.first, test.firstOption)
-				second := call(test.second, test.secondOption)
-				if shared := cluster.Instance(0).Calls() == 1; shared != test.shared {
-					t.Errorf("shared: %v (%q, %q): want %v", shared, first, second, test.shared)
-				}
-				cluster.Instance(0).Fail(codes.Internal)
-				ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs(test.first...))
-				if order, err := unary(ctx, client, getMethod); err == nil && order.GetItem() != first {
-					t.Errorf("in the end %q: want %q or nothing", order.GetItem(), first)
-				}
-				warned := eventsOf[event.ConfigWarning](events)
-				if test.warning == "" && len(warned) > 0 || test.warning != "" && (len(warned) != 1 || !strings.Contains(warned[0].What, test.warning)) {
-					t.Errorf("warnings %+v: want one with %q", warned, test.warning)
-				}
-			})
-		})
-	}
-}
-
-// Credentials that gRPC adds to all calls may come from each call's context, and those of
-// a framework's connection cannot be seen.
-func TestCacheWithCredentialsOfTheClient(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		cluster := surecalltest.NewCluster(t, 1)
-		framework := func(opts ...surecall.Option) *grpc.ClientConn {
-			options, err := surecall.DialOptions("memory:///orders", append(opts, cluster.Options())...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn, err := grpc.NewClient("memory:///orders", append(options, grpc.WithPerRPCCredentials(token("ann")))...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { conn.Close() })
-			return conn
-		}
-		credentials := surecall.WithDialOptions(grpc.WithPerRPCCredentials(token("ann")), grpc.WithUserAgent("x"))
-		for name, test := range map[string]struct {
-			conn   func(...surecall.Option) grpc.ClientConnInterface
-			ignore []string
-			asked  int
-		}{
-			"client":          {func(o ...surecall.Option) grpc.ClientConnInterface { return cluster.Client(append(o, credentials)...) }, nil, 2},
-			"client, ignored": {func(o ...surecall.Option) grpc.ClientConnInterface { return cluster.Client(append(o, credentials)...) }, []string{"authorization"}, 1},
-			"framework":       {func(o ...surecall.Option) grpc.ClientConnInterface { return framework(o...) }, nil, 2},
-			"framework, ignored": {
-				func(o ...surecall.Option) grpc.ClientConnInterface { return framework(o...) }, []string{"authorization"}, 1},
-		} {
-			before := cluster.Instance(0).Calls()
-			conn := test.conn(surecall.ForMethod(getMethod, surecall.WithCache(surecall.CachePolicy{Fresh: time.Hour, Ignore: test.ignore})))
-			get(t, conn)
-			get(t, conn)
-			if asked := cluster.Instance(0).Calls() - before; asked != test.asked {
-				t.Errorf("%s: asked %d times: want %d", name, asked, test.asked)
-			}
-		}
-	})
-}
-
 // Only what has no side effects is cached: by the proto file, or by name if that says
 // nothing.
 func TestCacheableMethods(t *testing.T) {
@@ -334,6 +200,90 @@ func TestCacheableMethods(t *testing.T) {
 			t.Errorf("%s: error %v: want %q in it", pattern, err, want)
 		}
 	}
+}
+
+// A method whose answers are not for the cache has nothing that would cost its calls.
+func TestUncacheableHasNoSecondBest(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 1), surecall.WithCache(surecall.CachePolicy{}))
+		for method, want := range map[string]bool{getMethod: true, placeMethod: false, cancelMethod: false} {
+			if has := surecall.HasSecondBest(client, method); has != want {
+				t.Errorf("%s: %v: want %v", method, has, want)
+			}
+		}
+	})
+}
+
+// counting answers with how often it was asked, and the first time after a second.
+type counting struct {
+	orders.UnimplementedOrdersServer
+	calls *int
+	first error
+}
+
+func (c counting) Get(context.Context, *orders.GetRequest) (*orders.Order, error) {
+	*c.calls++
+	n := *c.calls
+	if n == 1 {
+		advance(time.Second)
+		return &orders.Order{Item: "1"}, c.first
+	}
+	return &orders.Order{Item: fmt.Sprint(n)}, nil
+}
+
+// What a slow call read long ago replaces nothing, and takes nothing back, that was answered
+// to a call that began after it.
+func TestCacheKeepsTheYounger(t *testing.T) {
+	for _, first := range []error{nil, status.Error(codes.NotFound, "not yet")} {
+		bubble(t, func(t *testing.T) {
+			calls := 0
+			cluster := surecalltest.NewClusterOf(t, 1, func(s grpc.ServiceRegistrar, _ *surecalltest.Instance) {
+				orders.RegisterOrdersServer(s, counting{calls: &calls, first: first})
+			})
+			client := cached(t, cluster, surecall.CachePolicy{}, surecall.WithoutRetry(), surecall.WithoutServiceBreaker())
+			slow := ask(t.Context(), client)
+			advance(100 * time.Millisecond)
+			get(t, client)
+			if a := <-slow; status.Code(a.err) != status.Code(first) {
+				t.Fatal(a.err)
+			}
+			failAll(cluster, codes.Internal)
+			if order, err := unary(t.Context(), client, getMethod); err != nil || order.GetItem() != "2" {
+				t.Errorf("%v, %v: want the answer to the call that began last", order, err)
+			}
+		})
+	}
+}
+
+// One bound holds for all that a client keeps.
+func TestCacheBytes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		all := surecall.WithOptions(surecall.WithCache(surecall.CachePolicy{}), surecall.ForMethod(placeMethod, surecall.WithCache(surecall.CachePolicy{})))
+		client := ready(t, cluster, all, surecall.WithCacheBytes(16*700), surecall.WithoutServiceBreaker(), surecall.WithoutRetry(), surecall.WithoutBreaker())
+		stub := orders.NewOrdersClient(client)
+		round := func() (answered int) {
+			for n := range 100 {
+				if _, err := stub.Get(t.Context(), &orders.GetRequest{Id: fmt.Sprint(n)}); err == nil {
+					answered++
+				}
+				if _, err := stub.Place(t.Context(), &orders.PlaceRequest{Item: fmt.Sprint(n)}); err == nil {
+					answered++
+				}
+			}
+			return answered
+		}
+		if n := round(); n != 200 {
+			t.Fatalf("%d calls of 200 were answered", n)
+		}
+		failAll(cluster, codes.Internal)
+		if n := round(); n == 0 || n > 2*16 {
+			t.Errorf("%d answers are kept: want some, and two in each part at most", n)
+		}
+		if err := client.Update(surecall.WithCacheBytes(0)); err == nil || !strings.Contains(err.Error(), "WithCacheBytes 0: want at least 1") {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 // What is kept outlives Update, unless calls would then be served what was kept under

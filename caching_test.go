@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/surecalltest"
@@ -87,6 +88,159 @@ func TestCacheSharesFailure(t *testing.T) {
 		}
 		if n := sum(reached(cluster)); n != 1 {
 			t.Errorf("%d calls: want one", n)
+		}
+	})
+}
+
+// What follows a failure is shared as the failure is: one asks the alternate for all.
+func TestCacheSharesAlternate(t *testing.T) {
+	for name, test := range map[string]struct{ there, want codes.Code }{
+		"it answers":                  {codes.OK, codes.OK},
+		"it answers that there is no": {codes.NotFound, codes.NotFound},
+		"it fails, too":               {codes.DataLoss, codes.Internal},
+		"it is down, too":             {codes.Unavailable, codes.Internal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				cluster, there, events := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1), &log{}
+				client := cached(t, cluster, freshHour, events.option(), surecall.WithoutRetry(),
+					surecall.WithAlternate(ready(t, there, surecall.WithoutRetry())))
+				failAll(cluster, codes.Internal)
+				failAll(there, test.there)
+				cluster.Instance(0).Delay(time.Second)
+				there.Instance(0).Delay(time.Second)
+				if test.there == codes.Unavailable {
+					there.Instance(0).Kill()
+					synctest.Wait()
+				}
+				var results []<-chan answered
+				for range 64 {
+					results = append(results, ask(t.Context(), client))
+				}
+				for _, r := range results {
+					if a := <-r; status.Code(a.err) != test.want {
+						t.Errorf("%v: want %v", a.err, test.want)
+					}
+				}
+				if here, moved := sum(reached(cluster)), sum(reached(there)); here != 1 || moved > 1 {
+					t.Errorf("%d calls here and %d there: want one of each", here, moved)
+				}
+				told := eventsOf[event.CallServedSecondBest](events)
+				if want := map[bool]int{true: 64}[test.want == test.there]; len(told) != want {
+					t.Errorf("%d calls were served second best: want %d", len(told), want)
+				}
+				for _, e := range told {
+					if e.By != event.Alternate || status.Code(e.Cause) != codes.Internal {
+						t.Errorf("told %+v: want the alternate, and what the instances said", e)
+					}
+				}
+				if test.there == codes.OK {
+					if get(t, client); sum(reached(cluster)) != 1 {
+						t.Error("the alternate's answer was not kept")
+					}
+				}
+			})
+		})
+	}
+}
+
+// That the alternate took longer than one caller had is nothing to those who have more.
+func TestCacheAlternateDeadlineIsNotShared(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
+		client := cached(t, cluster, freshHour, surecall.WithoutRetry(), surecall.WithAlternate(ready(t, there, surecall.WithoutRetry())))
+		failAll(cluster, codes.Internal)
+		there.Instance(0).Delay(time.Second)
+		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		first := ask(short, client)
+		second, third := ask(t.Context(), client), ask(t.Context(), client)
+		if a := <-first; status.Code(a.err) != codes.Internal || a.took != 100*time.Millisecond {
+			t.Errorf("first: %v after %v: want what the instances said", a.err, a.took)
+		}
+		for _, r := range []<-chan answered{second, third} {
+			if a := <-r; a.err != nil {
+				t.Errorf("%v: want the alternate's answer", a.err)
+			}
+		}
+		if here, moved := sum(reached(cluster)), sum(reached(there)); here != 1 || moved != 2 {
+			t.Errorf("%d calls here and %d there: want 1, and another there for those who had time", here, moved)
+		}
+	})
+}
+
+// Who waits keeps its reserve, and those whose time is up together ask the alternate once.
+func TestCacheWaitsLessItsReserve(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
+		client := cached(t, cluster, freshHour, surecall.WithAlternate(ready(t, there)), surecall.WithFallbackReserve(500*time.Millisecond))
+		defer holdAll(cluster)()
+		there.Instance(0).Delay(time.Millisecond)
+		long, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		first := ask(long, client)
+		short, stop := context.WithTimeout(t.Context(), 2*time.Second)
+		defer stop()
+		var results []<-chan answered
+		for range 10 {
+			results = append(results, ask(short, client))
+		}
+		for _, r := range results {
+			if a := <-r; a.err != nil || a.took != 1501*time.Millisecond {
+				t.Errorf("%v after %v: want the alternate's answer after 1.5 s", a.err, a.took)
+			}
+		}
+		if n := sum(reached(there)); n != 1 {
+			t.Errorf("the alternate was asked %d times: want once", n)
+		}
+		cancel()
+		<-first
+	})
+}
+
+// What another call may have had executed, those that waited for it may have, too.
+func TestCacheSharesWhetherExecuted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
+		client := cached(t, cluster, freshHour, surecall.WithoutRetry(), surecall.WithAlternate(ready(t, there)))
+		failAll(cluster, codes.Unavailable)
+		cluster.Instance(0).Delay(time.Second)
+		first := ask(belowRetry(t.Context()), client)
+		second := ask(belowRetry(t.Context()), client)
+		hasty, cancel := context.WithTimeout(belowRetry(t.Context()), 500*time.Millisecond)
+		defer cancel()
+		third := ask(hasty, client)
+		for _, r := range []<-chan answered{first, second, third} {
+			if a := <-r; a.err == nil {
+				t.Errorf("%v: want the chain of repeats stopped", a.order)
+			}
+		}
+		if n := sum(reached(there)); n != 0 {
+			t.Errorf("the alternate was asked %d times: want the chain of repeats stopped", n)
+		}
+	})
+}
+
+// Who has waited for another's call and then asks itself still has the call deadline that
+// began when it did, and its trace says how long it waited.
+func TestCacheWaitIsPartOfTheCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := cached(t, cluster, freshHour, surecall.WithoutRetry())
+		defer holdAll(cluster)()
+		leader, cancel := context.WithCancel(t.Context())
+		first := ask(leader, client)
+		var trace surecall.CallTrace
+		second := ask(t.Context(), client, surecall.Trace(&trace))
+		advance(time.Second)
+		cancel()
+		<-first
+		a := <-second
+		if a.took != surecall.DefaultCallDeadline || !strings.Contains(a.err.Error(), "the call deadline of 5s, set by surecall") {
+			t.Errorf("%v after %v: want the call deadline", a.err, a.took)
+		}
+		if trace.Waited != time.Second || len(trace.Attempts) != 1 || trace.Attempts[0].Began != time.Second {
+			t.Errorf("trace %+v: want a wait of 1 s, and an attempt that began after it", trace)
 		}
 	})
 }

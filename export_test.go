@@ -71,3 +71,9 @@ func OptionsOf(c *Client) (n int) {
 	}
 	return n
 }
+
+// HasSecondBest reports whether the client has anything that answers the method's calls when
+// its instances do not.
+func HasSecondBest(c *Client, method string) bool {
+	return c.core.state.Load().methods.find(method).second != nil
+}
