@@ -201,6 +201,10 @@ func (h *hedge) join(err error) (*unaryAttempt, error) {
 		return a, err // or a reply that is not wanted, which is better than none
 	case second, h.err == nil:
 		h.deliver()
+	case a.cutShort && a.paid: // after the second had failed: it is the one that is followed
+		a.attempt.Prior = &s.attempt
+		u.executed = u.executed || s.attempt.Executed()
+		return a, err
 	}
 	if a.cutShort && a.hung {
 		u.hangs++
