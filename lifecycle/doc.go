@@ -116,6 +116,16 @@
 //	its priority                        if one was sent: limit.FromContext
 //	the mark that stops retries of retries
 //
+// # At the edge
+//
+// A server believes its callers: that their calls are critical, that they are attempts of
+// a call which is repeated elsewhere already, and whose call an ID is of. Within one's own
+// services that is the point. A server that strangers call takes it away, from its handlers
+// and from the calls that these make, by an interceptor of its own: the one of the example
+// AtTheEdge, as grpc.ChainUnaryInterceptor, and the like for streams. What is left to a
+// stranger is the ID of the attempt, which says nothing to anyone but its sender; and that
+// a request is a replay nobody outside the process can say.
+//
 // # The interceptors
 //
 // They are the outermost, see [Life.ServerOptions]. They write the marks and remove those

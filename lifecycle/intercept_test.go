@@ -18,7 +18,7 @@ import (
 
 // forged is what a handler that passes on another server's answer would write.
 var forged = metadata.MD{
-	wire.Unexecuted: {"a1"}, "Surecall-Draining": {"a1"}, "kept": {"x"},
+	wire.Unexecuted: {"a1"}, "Surecall-Draining": {"a1"}, wire.Repeated: {"a1"}, "kept": {"x"},
 }
 
 // A handler cannot write the marks, by whichever way.
@@ -74,14 +74,14 @@ func TestMarksOfHandlersAreRemoved(t *testing.T) {
 			})
 		})
 	}
-	if len(forged) != 3 {
+	if len(forged) != 4 {
 		t.Error("what the handler wrote was changed in its hands")
 	}
 }
 
 func check(t *testing.T, md metadata.MD) {
 	t.Helper()
-	if len(md[wire.Unexecuted])+len(md[wire.Draining]) > 0 || !slices.Equal(md["kept"], []string{"x"}) {
+	if len(md[wire.Unexecuted])+len(md[wire.Draining])+len(md[wire.Repeated]) > 0 || !slices.Equal(md["kept"], []string{"x"}) {
 		t.Errorf("the caller got %v: want only what is not a mark", md)
 	}
 }
@@ -97,7 +97,7 @@ func TestChainStopIsPassedOn(t *testing.T) {
 		}
 		r.orders.watch = func(s grpc.ServerStreamingServer[orders.Order]) error { return r.orders.get(s.Context()) }
 		r.start()
-		for _, pairs := range [][]string{nil, {wire.Attempt, "2"}} {
+		for _, pairs := range [][]string{nil, {wire.Attempt, "2"}, {wire.Attempt, "a proxy's", wire.Attempt, "3"}, {wire.Attempt, "many"}} {
 			if _, err := r.get(pairs...); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestChainStopIsPassedOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if !slices.EqualFunc(seen, [][]string{nil, nil, {"2"}, {"2"}}, slices.Equal[[]string]) {
+		if !slices.EqualFunc(seen, [][]string{nil, nil, {"2"}, {"2"}, {"3"}, {"3"}, nil, nil}, slices.Equal[[]string]) {
 			t.Errorf("passed on %q", seen)
 		}
 	})

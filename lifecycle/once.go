@@ -227,9 +227,12 @@ func (l *Life) apartFromCaller(ctx context.Context) (context.Context, context.Ca
 	}
 	// To cut a call off ends its caller's context too. Only then is it asked which of the
 	// two it was: calls share no lock as long as none is left alone.
-	unhook := context.AfterFunc(ctx, func() {
-		forget := context.AfterFunc(l.cutting, cancel)
-		context.AfterFunc(own, func() { forget() })
+	unhook := context.AfterFunc(ctx, func() { // on a goroutine of its own
+		select {
+		case <-l.cutting.Done():
+			cancel()
+		case <-own.Done():
+		}
 	})
 	return own, func() {
 		unhook()

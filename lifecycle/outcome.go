@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"fmt"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,8 +53,8 @@ func unanswerable(why string) []byte { return aborted("executed, but " + why) }
 func unknown(why string) []byte { return aborted("outcome unknown: " + why) }
 
 func aborted(why string) []byte {
-	s := status.New(codes.Aborted, "lifecycle: this call was begun before: "+strings.ToValidUTF8(why, "?"))
-	outcome, _ := proto.MarshalOptions{}.MarshalAppend([]byte{errorOutcome}, s.Proto()) // it fails on invalid UTF-8 alone
+	s := status.New(codes.Aborted, "lifecycle: this call was begun before: "+why)
+	outcome, _ := proto.MarshalOptions{}.MarshalAppend([]byte{errorOutcome}, s.Proto()) // it fails on invalid UTF-8 alone, and what we say of a call is none
 	return outcome
 }
 

@@ -18,8 +18,9 @@ type MemoryPolicy struct {
 
 	// Keep is how long a record is kept in any case. A store that is full gives up the
 	// oldest; if that one is younger than Keep, it refuses to take more. Choose it longer
-	// than callers go on repeating a call, which is their longest deadline. At most TTL.
-	// Default 10 s (twice the default deadline of a call).
+	// than callers go on repeating a call, which is their longest deadline, and at least
+	// twice [Policy].Lease. At most TTL. Default 10 s (twice the default deadline of a
+	// call), or TTL if that is less.
 	Keep time.Duration
 
 	// MaxRecords bounds the number of records. Default 200,000, at Keep's default good

@@ -116,6 +116,11 @@ func TestGrowing(t *testing.T) {
 		if _, written, err := m.Put(t.Context(), "a", versions["a"], make([]byte, 400)); !written || err != nil {
 			t.Errorf("written %v, %v", written, err)
 		}
+		for _, key := range []string{"a", "c"} {
+			if now, err := m.Wait(t.Context(), key, 99); now.Version == 0 || err != nil {
+				t.Errorf("%s is gone", key)
+			}
+		}
 		if s := m.Status(); s.Records != 2 || s.GivenUp != 1 {
 			t.Errorf("%+v, want a and c", s)
 		}

@@ -33,7 +33,7 @@ type Policy struct {
 	MaxReply int
 
 	// StoreTimeout bounds each write to the store, of which a second one is tried if the
-	// first fails. Default 1 s.
+	// first fails; and then, once, to find out whether they did. Default 1 s.
 	StoreTimeout time.Duration
 
 	// ExecuteAnyway executes calls while the store fails: then a call may be executed
