@@ -14,7 +14,7 @@ import (
 // The path of a call, outermost first. It is one function for unary calls (unary,
 // below) and one for streams (stream.go), because every link of a chain of
 // interceptors allocates. The order is the point; each step stands where it does for a
-// reason, and TestChainOrder has a case for each.
+// reason, and TestChainOrder has a case for each but the wire, which is gRPC's.
 //
 //	step                   where           constraint
 //	1 observe              here            outermost: sees every rejection below

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +27,7 @@ func TestChainOrder(t *testing.T) {
 	}{
 		{"user interceptors are outside of all", userInterceptorsAreOutside},
 		{"1 observe sees every rejection", observeSeesRejections},
+		{"2 the policy of a call is that of its beginning", policyOfTheBeginning},
 		{"3 second best runs on the caller's context", secondBestOnCallersContext},
 		{"4 the call deadline is shared by all attempts", deadlineIsShared},
 		{"4 the call deadline bounds the wait for a rate", deadlineBoundsWaits},
@@ -41,8 +41,11 @@ func TestChainOrder(t *testing.T) {
 		{"8 the method breaker judges calls, not attempts", methodBreakerJudgesCalls},
 		{"9 a rejection of ours is final", rejectionIsFinal},
 		{"10 an attempt holds a slot, a pause does not", slotsAreOfAttempts},
+		{"11 a hedge has a slot of its own and waits for none", hedgeWaitsForNoSlot},
 		{"12 the attempt timeout begins with the slot", timeoutBeginsWithSlot},
 		{"12 the attempt timeout begins with the pick", timeoutBeginsWithPick},
+		{"13 the pick passes over who is full, and who finds all full holds no slot", pickInsideLimits},
+		{"15 the verdict is of the error that the caller sees", verdictOfTheError},
 	} {
 		t.Run(test.name, func(t *testing.T) { bubble(t, test.run) })
 	}
@@ -90,6 +93,26 @@ func observeSeesRejections(t *testing.T) {
 		}
 		if rejected == 0 || told != rejected {
 			t.Errorf("%v: %d calls rejected, %d CallRejected: want one for each", reason, rejected, told)
+		}
+	}
+}
+
+func policyOfTheBeginning(t *testing.T) {
+	cluster := surecalltest.NewCluster(t, 3)
+	client := ready(t, cluster, surecall.WithoutBreaker())
+	failAll(cluster, codes.Unavailable)
+	for _, i := range cluster.Instances() {
+		i.Delay(20 * time.Millisecond)
+	}
+	time.AfterFunc(10*time.Millisecond, func() {
+		if err := client.Update(surecall.WithoutRetry()); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, want := range []int{3, 1} {
+		before := cluster.Calls()
+		if _, err := unary(t.Context(), client, getMethod); status.Code(err) != codes.Unavailable || cluster.Calls()-before != want {
+			t.Errorf("error %v after %d attempts: want %d, by what held when the call began", err, cluster.Calls()-before, want)
 		}
 	}
 }
@@ -265,94 +288,5 @@ func serviceBeforeMethod(t *testing.T) {
 	get(t, client)
 	if changes := eventsOf[event.MethodBreakerChanged](events); len(changes) > 0 {
 		t.Errorf("%+v: want that the method breaker stays closed", changes)
-	}
-}
-
-func rejectionIsFinal(t *testing.T) {
-	cluster, events := surecalltest.NewCluster(t, 3), &log{}
-	client := ready(t, cluster, events.option(), surecall.WithConcurrency(limit.Concurrency{Limit: 1}))
-	release := holdAll(cluster)
-	defer release()
-	go func() { _, _ = unary(t.Context(), client, placeMethod) }()
-	synctest.Wait()
-	began := time.Now()
-	if _, err := unary(t.Context(), client, getMethod); !errors.Is(err, surecall.ErrConcurrency) || time.Since(began) != 0 {
-		t.Errorf("error %v after %v: want the limit's at once", err, time.Since(began))
-	}
-	if n := len(eventsOf[event.AttemptRetried](events)) + len(eventsOf[event.RetryDenied](events)); n != 0 {
-		t.Errorf("%d retries made or denied: want that none is thought of", n)
-	}
-}
-
-// A call that pauses between two attempts holds no slot: another can have it. If that is
-// still under way when the pause is over, the call ends with what its instance said.
-func slotsAreOfAttempts(t *testing.T) {
-	cluster, events := surecalltest.NewCluster(t, 1), &log{}
-	client := ready(t, cluster, surecall.WithConcurrency(limit.Concurrency{Limit: 1}), events.option())
-	cluster.Instance(0).FailFunc(func(method string, _ int64) error {
-		if method == getMethod {
-			return retryIn(codes.Unavailable, 100*time.Millisecond)
-		}
-		return nil
-	})
-	cluster.Instance(0).DelayFunc(func(method string, _ int64) time.Duration {
-		if method == placeMethod {
-			return 200 * time.Millisecond
-		}
-		return 0
-	})
-	failed := make(chan error, 1)
-	go func() {
-		_, err := unary(t.Context(), client, getMethod)
-		failed <- err
-	}()
-	advance(50 * time.Millisecond)
-	if _, err := unary(t.Context(), client, placeMethod); err != nil {
-		t.Errorf("a call while another pauses: %v", err)
-	}
-	if err := <-failed; status.Code(err) != codes.Unavailable || errors.Is(err, surecall.ErrConcurrency) {
-		t.Errorf("error %v: want the instance's", err)
-	}
-	if n := cluster.Instance(0).CallsOf(getMethod); n != 1 || len(eventsOf[event.AttemptRetried](events)) != 1 {
-		t.Errorf("%d attempts reached the instance: want that the second finds no slot", n)
-	}
-}
-
-func timeoutBeginsWithSlot(t *testing.T) {
-	cluster, events := surecalltest.NewCluster(t, 2), &log{}
-	client := ready(t, cluster, events.option(), surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: 100 * time.Millisecond}),
-		surecall.WithConcurrency(limit.Concurrency{Limit: 1, Queue: limit.Queue{MaxWaiting: 10, Interval: time.Second}}))
-	for _, i := range cluster.Instances() {
-		i.Delay(80 * time.Millisecond)
-	}
-	changes := len(eventsOf[event.InstanceChanged](events))
-	for _, r := range load(t, client, getMethod, time.Millisecond, 5*time.Millisecond) {
-		if r.err != nil {
-			t.Errorf("error %v after %v: want success", r.err, r.took)
-		}
-	}
-	if n := cluster.Calls(); n != 5 {
-		t.Errorf("%d attempts for 5 calls, of which one waited for 320 ms: want none cut for that", n)
-	}
-	if changed := eventsOf[event.InstanceChanged](events)[changes:]; len(changed) > 0 {
-		t.Errorf("%+v: want no instance blamed", changed)
-	}
-	for _, i := range client.Instances() {
-		if i.Breaker.Failures != 0 || i.Latency > 100*time.Millisecond {
-			t.Errorf("%s: %d failures, latency %v: want none, and that of an attempt", i.ID, i.Breaker.Failures, i.Latency)
-		}
-	}
-}
-
-func timeoutBeginsWithPick(t *testing.T) {
-	cluster, events := surecalltest.NewCluster(t, 1), &log{}
-	cluster.Instance(0).Delist()
-	client := cluster.Client(events.option())
-	time.AfterFunc(2*time.Second, cluster.Instance(0).List)
-	if _, err := unary(t.Context(), client, getMethod, grpc.WaitForReady(true)); err != nil {
-		t.Error(err)
-	}
-	if n := len(eventsOf[event.AttemptRetried](events)); n != 0 {
-		t.Errorf("%d retries of a call that waited: want none", n)
 	}
 }
