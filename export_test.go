@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/limit"
@@ -30,29 +32,45 @@ func Policies() []PolicyCost {
 		{"adaptive concurrency", []LiveOption{WithConcurrency(adaptive)}, 0},
 		{"concurrency of a pattern", []LiveOption{ForMethod(allOrders, WithConcurrency(plenty))}, 0},
 		{"concurrency of instances", []LiveOption{WithInstanceConcurrency(plenty)}, 0},
+		{"concurrency with a queue", []LiveOption{WithConcurrency(queued)}, 0},
+		{"concurrency of streams", []LiveOption{WithStreamConcurrency(plenty), WithInstanceStreamConcurrency(plenty)}, 0},
 		{"rate limit", []LiveOption{WithRateLimit(fast)}, 0},
 		{"throttle", []LiveOption{WithThrottle(limit.Throttle{})}, 0},
 		{"method breaker", []LiveOption{WithMethodBreaker(breaker.MethodPolicy{})}, 0},
 		{"hedge not fired", []LiveOption{WithHedge(seldom)}, 2},
 		{"fallback not needed", []LiveOption{ForMethod(orders.Orders_Get_FullMethodName, WithFallback(noFallback))}, 0},
+		{"alternate not needed", []LiveOption{WithAlternate(nowhere{})}, 0},
+		{"fallback with a reserve", []LiveOption{ForMethod(orders.Orders_Get_FullMethodName, WithFallback(noFallback), WithFallbackReserve(time.Second))}, 8},
+		{"cache, an instance is asked", []LiveOption{WithCache(CachePolicy{})}, 6},
 		{"call ID and what the server makes of it", []LiveOption{WithCallID()}, 11},
 	}
 }
 
-// AllPolicies is every policy at once, with a call deadline for who has none. Throttle and
-// method breaker exclude each other; an ID is for methods that need one.
+// AllPolicies is every policy at once, with a call deadline for who has none. Left out are the throttle, which excludes the method breaker, and what makes
+// something for each call: see [AndSecondBest] and [AndCallID].
 func AllPolicies() []LiveOption {
 	return []LiveOption{
-		WithCallDeadline(10 * time.Second), WithConcurrency(adaptive), WithInstanceConcurrency(plenty), WithStreamConcurrency(plenty),
-		WithRateLimit(fast), WithMethodBreaker(breaker.MethodPolicy{}), WithHedge(seldom),
-		ForMethod(allOrders, WithConcurrency(plenty), WithRateLimit(fast)),
+		WithCallDeadline(10 * time.Second), WithConcurrency(adaptive), WithInstanceConcurrency(plenty),
+		WithStreamConcurrency(plenty), WithInstanceStreamConcurrency(plenty),
+		WithRateLimit(fast), WithMethodBreaker(breaker.MethodPolicy{}), WithHedge(seldom), WithAlternate(nowhere{}),
+		ForMethod(allOrders, WithConcurrency(queued), WithRateLimit(fast)),
 		ForMethod(orders.Orders_Get_FullMethodName, WithFallback(noFallback)),
 	}
 }
 
+// AndSecondBest comes on top of all others: a reserve, which is a context of its own, and
+// a cache that has each answer kept.
+func AndSecondBest() []LiveOption {
+	return append(AllPolicies(), ForMethod(orders.Orders_Get_FullMethodName, WithFallbackReserve(time.Second), WithCache(CachePolicy{})))
+}
+
+// AndCallID comes on top of those: an ID is made, sent and read, for methods that need one.
+func AndCallID() []LiveOption { return append(AndSecondBest(), WithCallID()) }
+
 // So high that nothing is ever held back.
 var (
 	plenty   = limit.Concurrency{Limit: 100_000}
+	queued   = limit.Concurrency{Limit: 100_000, Queue: limit.Queue{MaxWaiting: 100}}
 	adaptive = limit.Concurrency{Adaptive: limit.Adaptive{On: true, Min: 1000, Max: 100_000}}
 	fast     = limit.Rate{PerSecond: 1e9}
 	seldom   = retry.Hedge{Delay: 4 * time.Second}
@@ -77,3 +95,6 @@ func OptionsOf(c *Client) (n int) {
 func HasSecondBest(c *Client, method string) bool {
 	return c.core.state.Load().methods.find(method).second != nil
 }
+
+// nowhere is an alternate that is not needed.
+type nowhere struct{ grpc.ClientConnInterface }

@@ -16,7 +16,7 @@ func BenchmarkPolicy(b *testing.B) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	req, reply := &orders.GetRequest{}, &orders.Order{}
-	for _, p := range append(Policies(), PolicyCost{Name: "all", Options: AllPolicies()}) {
+	for _, p := range append(Policies(), PolicyCost{Name: "all", Options: AllPolicies()}, PolicyCost{Name: "all, reserve and cache too", Options: AndSecondBest()}) {
 		if p.Name == "call ID and what the server makes of it" {
 			p.Name = "call ID" // there is no server here
 		}
