@@ -139,3 +139,51 @@ func TestStreamConcurrencyPolicy(t *testing.T) {
 		}
 	}
 }
+
+// An instance that has all the streams it may is passed over; when all have, the next
+// stream is refused, and opens again where one has ended. Unary calls are not counted.
+func TestInstanceStreamConcurrency(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, talks := talkCluster(t, 3, func(h *heard) error { return h.all() })
+		client := ready(t, cluster, talkAgain, surecall.WithInstanceStreamConcurrency(limit.Concurrency{Limit: 2}))
+		ctx, cancel := context.WithCancel(surecall.WithPriority(t.Context(), limit.Critical))
+		defer cancel()
+		open := func() (grpc.ClientStream, error) {
+			return client.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, talkMethod)
+		}
+		var streams []grpc.ClientStream
+		for range 6 {
+			stream, err := open()
+			if err != nil {
+				t.Fatalf("stream %d: %v", len(streams)+1, err)
+			}
+			streams = append(streams, stream)
+		}
+		synctest.Wait()
+		on := map[string]int{}
+		for _, h := range talks.heard() {
+			on[h.instance.ID()]++
+		}
+		for _, i := range client.Instances() {
+			if on[i.ID] != 2 || i.Streams != 2 || i.StreamLimit != 2 {
+				t.Errorf("%s has %d streams, by its status %d of %d: want 2", i.ID, on[i.ID], i.Streams, i.StreamLimit)
+			}
+		}
+		if _, err := open(); !isRefused(err) || status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("a stream too many: %v: want ErrConcurrency", err)
+		}
+		if err := client.Invoke(ctx, getMethod, &orders.GetRequest{}, &orders.Order{}); isRefused(err) {
+			t.Errorf("a unary call: %v: want it not counted", err)
+		}
+		_ = streams[0].CloseSend()
+		for err := error(nil); err == nil; {
+			err = streams[0].RecvMsg(&orders.Order{})
+		}
+		if _, err := open(); err != nil {
+			t.Errorf("after the end of one: %v: want room", err)
+		}
+		if _, err := open(); !isRefused(err) {
+			t.Errorf("after that: %v: want ErrConcurrency", err)
+		}
+	})
+}
