@@ -20,10 +20,10 @@ import (
 type Result[Reply any] struct {
 	Instance string // ID
 	Address  string
-	State    event.State // when the broadcast began
-	Reply    Reply       // if Err is nil
-	Err      error       // matches ErrNoInstance if the instance was not reached: nothing was sent
-	Took     time.Duration
+	State    event.State   // when the broadcast began
+	Reply    Reply         // if Err is nil
+	Err      error         // matches ErrNoInstance if the instance was not reached: nothing was sent
+	Took     time.Duration // of its call, retries to it included; 0: nothing was sent
 }
 
 // Broadcast calls method, of a stub of client, once on every eligible instance: to have

@@ -14,7 +14,7 @@ import (
 type CallTrace struct {
 	Method string // the full method
 	Began  time.Time
-	Took   time.Duration
+	Took   time.Duration // until the call ended, with all that it waited for
 	// Waited is how long the call waited before its first attempt: for a rate limit, or with
 	// grpc.WaitForReady(true) for the end of an outage of the service, or for another call
 	// that had asked for the same answer.
@@ -31,14 +31,14 @@ type AttemptTrace struct {
 	Number   int    // from 1
 	Instance string // ID; empty: none was picked
 	Address  string
-	Hedge    bool          // sent beside an attempt that took long
-	Began    time.Duration // since the call began
-	Queued   time.Duration // of that, how long it waited for a slot, in a queue of ours
-	Took     time.Duration // from the pick to the end
-	Executed bool          // the instance may have executed it
-	Verdict  breaker.Verdict
-	Err      error // nil: it brought the reply
-	CutOff   bool  // before it had an answer: another attempt answered, or its time was over
+	Hedge    bool            // sent beside an attempt that took long
+	Began    time.Duration   // since the call began
+	Queued   time.Duration   // of that, how long it waited for a slot, in a queue of ours
+	Took     time.Duration   // from the pick to the end
+	Executed bool            // the instance may have executed it
+	Verdict  breaker.Verdict // on the instance, as its breaker heard it; ignored, if none was picked
+	Err      error           // nil: it brought the reply
+	CutOff   bool            // before it had an answer: another attempt answered, or its time was over
 }
 
 // Trace has t filled in when the call ends: the attempts, where they went, how long they

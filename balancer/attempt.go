@@ -25,13 +25,13 @@ type Attempt struct {
 
 	// Set by whoever makes the attempt.
 	Fleet        *Fleet
-	Prior        *Attempt // the attempt before it, of the same call
-	Retryable    bool     // another attempt may follow: may be an ejected instance's trial
-	Stream       bool     // never a trial; its length is no latency
-	WaitForReady bool     // waits rather than being refused
-	Rotate       bool     // the service breaker's trial: whose turn it is, eligible or not
-	Route        *Route   // where the caller wants it to go; nil: anywhere
-	Priority     limit.Priority
+	Prior        *Attempt       // the attempt before it, of the same call
+	Retryable    bool           // another attempt may follow: may be an ejected instance's trial
+	Stream       bool           // never a trial; its length is no latency
+	WaitForReady bool           // waits rather than being refused
+	Rotate       bool           // the service breaker's trial: whose turn it is, eligible or not
+	Route        *Route         // where the caller wants it to go; nil: anywhere
+	Priority     limit.Priority // under the limits of instances; not looked at without any
 	// Patience is how long the attempt may wait with nothing received from its instance
 	// before that one is suspected. 0: for ever.
 	Patience time.Duration

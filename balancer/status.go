@@ -18,12 +18,12 @@ type Status struct {
 	Weight      int
 	Priority    int // 0 is the first choice
 	State       event.State
-	Why         string       // why the state is not Eligible; empty if it is
-	Mode        breaker.Mode // set by hand
-	InFlight    int          // unary attempts
-	Limit       int          // of them; 0: none
-	Streams     int
-	StreamLimit int
+	Why         string         // why the state is not Eligible; empty if it is
+	Mode        breaker.Mode   // set by hand
+	InFlight    int            // unary attempts
+	Limit       int            // of them; 0: none
+	Streams     int            // open ones
+	StreamLimit int            // of them; 0: none
 	Latency     time.Duration  // the estimate that the choice goes by
 	SlowStart   float64        // the share it has reached, 1: all of it
 	Share       float64        // what it gets of that since it had too much to do, 1: all

@@ -134,9 +134,9 @@ func (m *Method) SetMode(mode Mode) { m.setMode(mode) }
 // MethodCounts is a method breaker at one moment, for display. In a dry run State and
 // the times are what they would be.
 type MethodCounts struct {
-	State  State
-	Mode   Mode
-	DryRun bool // as the policy says
+	State  State // in a dry run: what it would be
+	Mode   Mode  // set by hand
+	DryRun bool  // as the policy says
 
 	Requests int // in the window; while half-open, trials that succeeded
 	Failures int // of them

@@ -164,8 +164,8 @@ func (s *Service) SetMode(m Mode) {
 // OpenSince are what they would be.
 type ServiceCounts struct {
 	State  State // never half-open
-	Mode   Mode
-	DryRun bool // as the policy says
+	Mode   Mode  // set by hand
+	DryRun bool  // as the policy says
 
 	Failures  int       // of the run without a success that is on, or that opened it
 	OpenSince time.Time // zero while closed

@@ -55,10 +55,10 @@ func (m Mode) byHand() string {
 // Mode changed. The breaker of a service is never half-open.
 type Change struct {
 	From, To  State
-	Overruled bool // after the change; of instances only
-	Mode      Mode // after the change
-	DryRun    bool // it is only what would have changed
-	Why       string
+	Overruled bool   // after the change; of instances only
+	Mode      Mode   // after the change
+	DryRun    bool   // it is only what would have changed
+	Why       string // in words, with the figures that decided it
 
 	// To is StateOpen: when that ends. Zero if it was opened by hand, and for services.
 	Until time.Time

@@ -167,7 +167,7 @@ const (
 type NotificationDropped struct {
 	Service string
 	Method  string // empty if it was never sent
-	Err     error
+	Err     error  // why
 }
 
 // LimitNear: 80 % of a limit of concurrency are in use. It is told once, until use has
@@ -175,8 +175,8 @@ type NotificationDropped struct {
 type LimitNear struct {
 	Service  string
 	Scope    string // "client", "streams", the pattern of ForMethod, or an instance's ID
-	InFlight int
-	Limit    int
+	InFlight int    // attempts, or streams
+	Limit    int    // of them
 }
 
 // InstanceYields: an instance said that it has too much to do, and gets a smaller share

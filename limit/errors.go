@@ -43,6 +43,7 @@ type RateError struct {
 	why error
 }
 
+// Error returns why, and when to come again.
 func (e *RateError) Error() string {
 	return fmt.Sprintf("%v: next in %v", e.why, e.RetryAfter.Round(time.Microsecond))
 }

@@ -109,7 +109,7 @@ func (m *Memory) Keeps() time.Duration { return m.policy.Keep }
 
 // MemoryStatus is what a [Memory] holds.
 type MemoryStatus struct {
-	Records int
+	Records int    // of calls, begun or answered
 	Bytes   int    // as MaxBytes counts them
 	GivenUp uint64 // records given up before their TTL, for others
 	Refused uint64 // writes refused, since the store was full
