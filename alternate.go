@@ -3,6 +3,7 @@ package surecall
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -81,7 +82,8 @@ func (s *secondCall) elsewhere(ctx context.Context, o inquiry) inquiry {
 		own     outcome
 		trace   CallTrace
 	)
-	opts := with(others(callers.take(s.rpc.opts)), grpc.Header(&own.header), grpc.Trailer(&own.trailer), grpc.Peer(&own.peer), Trace(&trace))
+	opts := append(others(callers.take(s.rpc.opts)), // the last Trace is the one that counts
+		grpc.Header(&own.header), grpc.Trailer(&own.trailer), grpc.Peer(&own.peer), Trace(&trace))
 	began := time.Now()
 	err := s.alternate.Invoke(ctx, s.method.name, s.rpc.req, s.rpc.reply, opts...)
 	if err != nil && s.when(err) {
@@ -108,15 +110,10 @@ func (s *secondCall) mayMove(o inquiry) bool {
 	return !o.executed || s.method.idempotent && !chainStopped(s.ctx)
 }
 
-// others returns opts without those of ours that are about this client.
+// others returns opts without the policies of ForCall: they are about this client.
 func others(opts []grpc.CallOption) []grpc.CallOption {
-	var rest []grpc.CallOption
-	for _, o := range opts {
-		switch o.(type) {
-		case traceOption, callPolicies:
-		default:
-			rest = append(rest, o)
-		}
-	}
-	return rest
+	return slices.DeleteFunc(slices.Clone(opts), func(o grpc.CallOption) bool {
+		_, ours := o.(callPolicies)
+		return ours
+	})
 }

@@ -68,28 +68,34 @@ func TestCacheAsksOnce(t *testing.T) {
 	})
 }
 
-// What all fails for is all callers'; each gets it at once.
+// What all fails for is all callers'; each gets it at once, and knows that it waited.
 func TestCacheSharesFailure(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		cluster := surecalltest.NewCluster(t, 3)
-		client := cached(t, cluster, freshHour, surecall.WithoutRetry())
-		failAll(cluster, codes.Internal)
-		for _, i := range cluster.Instances() {
-			i.Delay(time.Second)
-		}
-		var results []<-chan answered
-		for range 64 {
-			results = append(results, ask(t.Context(), client))
-		}
-		for _, r := range results {
-			if a := <-r; status.Code(a.err) != codes.Internal || a.took != time.Second {
-				t.Errorf("%v after %v: want INTERNAL after 1 s", a.err, a.took)
+	for _, code := range []codes.Code{codes.Internal, codes.ResourceExhausted} {
+		bubble(t, func(t *testing.T) {
+			cluster := surecalltest.NewCluster(t, 3)
+			client := cached(t, cluster, freshHour, surecall.WithoutRetry())
+			failAll(cluster, code)
+			for _, i := range cluster.Instances() {
+				i.Delay(time.Second)
 			}
-		}
-		if n := sum(reached(cluster)); n != 1 {
-			t.Errorf("%d calls: want one", n)
-		}
-	})
+			results := []<-chan answered{ask(t.Context(), client)}
+			traces := make([]surecall.CallTrace, 63)
+			for n := range traces {
+				results = append(results, ask(t.Context(), client, surecall.Trace(&traces[n])))
+			}
+			for _, r := range results {
+				if a := <-r; status.Code(a.err) != code || a.took != time.Second {
+					t.Errorf("%v after %v: want %v after 1 s", a.err, a.took, code)
+				}
+			}
+			if n := sum(reached(cluster)); n != 1 {
+				t.Errorf("%d calls: want one", n)
+			}
+			if trace := traces[0]; trace.Waited != time.Second || len(trace.Attempts) != 0 {
+				t.Errorf("trace %+v: want a wait of 1 s, and no attempt", trace)
+			}
+		})
+	}
 }
 
 // What follows a failure is shared as the failure is: one asks the alternate for all.
@@ -102,9 +108,9 @@ func TestCacheSharesAlternate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				cluster, there, events := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1), &log{}
+				cluster, there, events, eventsThere := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1), &log{}, &log{}
 				client := cached(t, cluster, freshHour, events.option(), surecall.WithoutRetry(),
-					surecall.WithAlternate(ready(t, there, surecall.WithoutRetry())))
+					surecall.WithAlternate(ready(t, there, eventsThere.option(), surecall.WithoutRetry())))
 				failAll(cluster, codes.Internal)
 				failAll(there, test.there)
 				cluster.Instance(0).Delay(time.Second)
@@ -122,7 +128,8 @@ func TestCacheSharesAlternate(t *testing.T) {
 						t.Errorf("%v: want %v", a.err, test.want)
 					}
 				}
-				if here, moved := sum(reached(cluster)), sum(reached(there)); here != 1 || moved > 1 {
+				here, moved := sum(reached(cluster)), sum(reached(there))+len(eventsOf[event.CallRejected](eventsThere))
+				if here != 1 || moved != 1 {
 					t.Errorf("%d calls here and %d there: want one of each", here, moved)
 				}
 				told := eventsOf[event.CallServedSecondBest](events)
@@ -202,7 +209,8 @@ func TestCacheWaitsLessItsReserve(t *testing.T) {
 func TestCacheSharesWhetherExecuted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cluster, there := surecalltest.NewCluster(t, 1), surecalltest.NewCluster(t, 1)
-		client := cached(t, cluster, freshHour, surecall.WithoutRetry(), surecall.WithAlternate(ready(t, there)))
+		client := cached(t, cluster, freshHour, surecall.WithoutRetry(), surecall.WithAlternate(ready(t, there)),
+			surecall.WithFallbackReserve(100*time.Millisecond))
 		failAll(cluster, codes.Unavailable)
 		cluster.Instance(0).Delay(time.Second)
 		first := ask(belowRetry(t.Context()), client)
