@@ -92,7 +92,9 @@ func (s *secondCall) elsewhere(ctx context.Context, o inquiry) inquiry {
 	callers.fill(&own)
 	s.served(event.Alternate, trace.Age, o.err)
 	if err != nil {
-		s.forget(began)
+		if isAnswer(status.Code(err)) {
+			s.forget(began)
+		}
 		return inquiry{err: err, cause: o.err}
 	}
 	a := s.pack(began, trace.Age)

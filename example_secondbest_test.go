@@ -129,6 +129,21 @@ func ExampleWithCache() {
 	// tea <nil> [stale cache]
 }
 
+// What a client keeps is bounded for all its methods together.
+func ExampleWithCacheBytes() {
+	for _, n := range []int{64 << 20, 0} {
+		client, err := surecall.NewClient(closed(), surecall.WithInsecure(),
+			surecall.WithCache(surecall.CachePolicy{Fresh: time.Second}), surecall.WithCacheBytes(n))
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		client.Close()
+	}
+	// Output:
+	// surecall: WithCacheBytes 0: want at least 1, or WithoutCache()
+}
+
 // Answers that depend on who asks are kept for each caller; a request ID changes nothing.
 func ExampleCachePolicy() {
 	err := surecall.CachePolicy{
