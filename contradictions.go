@@ -72,15 +72,8 @@ func (m *methodSettings) contradicts(method string, says *methodSettings) error 
 
 func (m *methodSettings) contradictions() (all []string) {
 	fail := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	if t := m.attempt; t != nil && m.deadline > 0 {
-		for _, f := range []struct {
-			name  string
-			value time.Duration
-		}{{"Fixed", t.Fixed}, {"Min", t.Min}} {
-			if f.value >= m.deadline {
-				fail("AttemptTimeout.%s %v: want less than the call deadline of %v", f.name, f.value, m.deadline)
-			}
-		}
+	if m.ownDeadline {
+		all = append(all, m.beyondDeadline()...)
 	}
 	if h := m.hedge; h != nil {
 		if m.deadline > 0 && h.Delay >= m.deadline {
@@ -92,6 +85,23 @@ func (m *methodSettings) contradictions() (all []string) {
 	}
 	if m.throttle != nil && m.breaker != nil {
 		fail("WithThrottle and WithMethodBreaker: want one of them: they do the same job")
+	}
+	return all
+}
+
+// beyondDeadline returns what an attempt timeout that is no shorter than the call deadline
+// is told. With the default deadline it is no error: the callers may have longer ones.
+func (m *methodSettings) beyondDeadline() (all []string) {
+	if m.attempt == nil || m.deadline == 0 {
+		return nil
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{{"Fixed", m.attempt.Fixed}, {"Min", m.attempt.Min}} {
+		if f.value >= m.deadline {
+			all = append(all, fmt.Sprintf("AttemptTimeout.%s %v: want less than the call deadline of %v", f.name, f.value, m.deadline))
+		}
 	}
 	return all
 }
@@ -110,6 +120,9 @@ func (s *settings) doubts() (all []string) {
 	if s.budget != (retry.BudgetPolicy{}) && !retries(s.base) &&
 		!slices.ContainsFunc(s.patterns(), func(p string) bool { return retries(s.resolve(p)) }) {
 		all = append(all, "WithRetryBudget: nothing is retried, so that nothing is paid for from it")
+	}
+	if !s.base.ownDeadline {
+		all = append(all, s.base.beyondDeadline()...)
 	}
 	if *cmp.Or(s.base.attempt, &AttemptTimeout{}) != (AttemptTimeout{}) && !retries(s.base) {
 		all = append(all, "WithAttemptTimeout: nothing is retried, so that no attempt is cut")

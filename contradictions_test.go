@@ -35,9 +35,6 @@ func TestContradictions(t *testing.T) {
 			[]surecall.LiveOption{
 				surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: 2 * time.Second}), surecall.ForMethod(getMethod, second)},
 			`surecall: ForMethod("/orders.v1.Orders/Get"): AttemptTimeout.Fixed 2s: want less than the call deadline of 1s`},
-		"above the default deadline": {
-			[]surecall.LiveOption{surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: 6 * time.Second})},
-			"AttemptTimeout.Fixed 6s: want less than the call deadline of 5s"},
 		"hedge after the deadline": {
 			[]surecall.LiveOption{second, surecall.ForMethod(getMethod, surecall.WithHedge(retry.Hedge{Delay: time.Second}))},
 			`ForMethod("/orders.v1.Orders/Get"): Hedge.Delay 1s: want less than the call deadline of 1s`},
@@ -141,6 +138,7 @@ func TestDoubts(t *testing.T) {
 		"unwanted replies":          {[]surecall.LiveOption{surecall.ForMethod(placeMethod, unwanted)}, `ForMethod("/orders.v1.Orders/Place"): retry.Policy.Unwanted: the method is not idempotent`},
 		"unwanted of a service":     {[]surecall.LiveOption{surecall.ForMethod("/orders.v1.Orders/*", unwanted), surecall.WithNotIdempotent(placeMethod)}, ""},
 		"unwanted of an idempotent": {[]surecall.LiveOption{surecall.ForMethod(getMethod, unwanted)}, ""},
+		"a timeout without retries": {[]surecall.LiveOption{surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: 500 * time.Millisecond}), surecall.WithoutRetry()}, "WithAttemptTimeout: nothing is retried"},
 		"a pattern of nothing":      {[]surecall.LiveOption{surecall.ForMethod("/orders.v1.Order/*", surecall.WithoutRetry())}, `method pattern "/orders.v1.Order/*" fits no method`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -199,4 +197,17 @@ func TestNoRetriesOfGRPC(t *testing.T) {
 			t.Errorf("error %v: want %q in it", err, want)
 		}
 	}
+}
+
+// An attempt timeout above the default deadline is doubted, and no error: the callers may
+// set longer ones.
+func TestTimeoutAboveDefaultDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		events := &log{}
+		surecalltest.NewCluster(t, 1).Client(events.option(), surecall.WithAttemptTimeout(surecall.AttemptTimeout{Fixed: 6 * time.Second}))
+		told := eventsOf[event.ConfigWarning](events)
+		if len(told) != 1 || told[0].What != "AttemptTimeout.Fixed 6s: want less than the call deadline of 5s" {
+			t.Errorf("told %+v", told)
+		}
+	})
 }

@@ -239,7 +239,7 @@ func ForMethod(pattern string, opts ...MethodOption) LiveOption {
 // has no deadline. Default 5 s. Streams are bounded only by a ForMethod that names them.
 func WithCallDeadline(d time.Duration) CallOption {
 	return perCall("deadline", func(m *methodSettings) {
-		m.deadline, m.deadlineSet = d, true
+		m.deadline, m.deadlineSet, m.ownDeadline = d, true, true
 		if d <= 0 {
 			m.fail(fmt.Errorf("surecall: WithCallDeadline %v: want more than 0, or WithoutCallDeadline()", d))
 		}

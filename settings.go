@@ -55,7 +55,8 @@ type settings struct {
 // methodSettings is what options say about one method.
 type methodSettings struct {
 	deadline    time.Duration // 0: none
-	deadlineSet bool          // by an option
+	deadlineSet bool          // by an option that names the method
+	ownDeadline bool          // not the default
 	attempt     *AttemptTimeout
 	retry       *retry.Policy
 	hedge       *retry.Hedge // nil: none
