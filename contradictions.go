@@ -92,7 +92,7 @@ func (m *methodSettings) contradictions() (all []string) {
 // beyondDeadline returns what an attempt timeout that is no shorter than the call deadline
 // is told. With the default deadline it is no error: the callers may have longer ones.
 func (m *methodSettings) beyondDeadline() (all []string) {
-	if m.attempt == nil || m.deadline == 0 {
+	if m.attempt == nil || m.deadline <= 0 {
 		return nil
 	}
 	for _, f := range []struct {

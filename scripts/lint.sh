@@ -33,7 +33,7 @@ files() {
 
 unformatted() { files '*.go' | xargs -r gofmt -l; }
 # Inside a bubble time.Sleep only advances virtual time, so a file that has bubbles may.
-sleeping_tests() { files '*_test.go' | grep -v '^e2e/' | xargs -r grep -l 'time\.Sleep(' | xargs -r grep -L 'testing/synctest'; }
+sleeping_tests() { files '*_test.go' | grep -v '^e2e/' | xargs -r grep -l 'time\.Sleep(' | xargs -r grep -LE 'testing/synctest|bubble\(t,'; }
 inits() { files '*.go' | grep -v '_test\.go$\|^balancer/register\.go$' | xargs -r grep -nE '^func init\(' /dev/null; }
 # Programs and test support may end themselves; what users link may not.
 panics() {
