@@ -18,12 +18,12 @@ type gate struct {
 	trial  bool // of the service breaker
 	entry  breaker.Entry
 	passed time.Time
-	local  bool // gRPC's own error ended the call: see local
+	local  bool // gRPC's own error ended the call: see isLocal
 }
 
 // enter asks the rate limits, the throttle, the service breaker and the method breaker,
 // in this order: a breaker is asked last, since the time that a call waits for a rate can
-// open it. now becomes the time at which all let it pass.
+// open it. It returns the time at which all let the call pass.
 func (t *tries) enter(now time.Time) (_ time.Time, err error) {
 	m := t.method
 	if t.trace != nil {
