@@ -112,7 +112,7 @@ func (u *unaryCall) end(a *unaryAttempt, err error) error {
 		replace(u.rpc.reply.(proto.Message), u.kept)
 		return nil
 	}
-	u.gate.local = isLocal(&a.attempt, err)
+	u.local = isLocal(&a.attempt, err)
 	return u.named(u.core.named(u.ctx, u.method.name, &a.attempt, err), u.method.deadline)
 }
 

@@ -94,7 +94,7 @@ func (c *core) call(
 	if err != nil {
 		return false, u.named(err, m.deadline)
 	}
-	u.first.attempt.Rotate = u.gate.trial
+	u.first.attempt.Rotate = u.trial
 	err = u.run(now)
 	u.leave(err)
 	return u.executed, err

@@ -15,10 +15,8 @@ import (
 // gate is what a call passes on its way in, outside of its attempts: it judges what the
 // caller asked, not what retries add.
 type gate struct {
-	trial  bool // of the service breaker
 	entry  breaker.Entry
-	passed time.Time
-	local  bool // gRPC's own error ended the call: see isLocal
+	passed time.Duration // since the call began
 }
 
 // enter asks the rate limits, the throttle, the service breaker and the method breaker,
@@ -46,7 +44,7 @@ func (t *tries) enter(now time.Time) (_ time.Time, err error) {
 	if err != nil {
 		return now, err
 	}
-	if m.breaker != nil && !t.gate.trial { // the trial of a service that was down finds out for its methods too
+	if m.breaker != nil && !t.trial { // the trial of a service that was down finds out for its methods too
 		var ok bool
 		if t.gate.entry, ok = m.breaker.Enter(now); !ok {
 			r := newRejection(ErrMethodDown, t.core.service, m.name, t.core.fleet.Refusal())
@@ -57,7 +55,7 @@ func (t *tries) enter(now time.Time) (_ time.Time, err error) {
 	if m.retry.MaxAttempts > 1 {
 		t.state.budget.Deposit(now)
 	}
-	t.gate.passed = now
+	t.gate.passed = now.Sub(t.began)
 	return now, nil
 }
 
@@ -69,7 +67,7 @@ func (t *tries) leave(err error) {
 		return
 	}
 	now, p99 := time.Now(), m.stats.p99()
-	elapsed := now.Sub(t.gate.passed)
+	elapsed := now.Sub(t.began) - t.gate.passed
 	verdict, rejected := breaker.Success, isRejection(err)
 	switch {
 	case err == nil:
@@ -84,7 +82,7 @@ func (t *tries) leave(err error) {
 	if m.breaker != nil {
 		m.breaker.Record(t.gate.entry, verdict, elapsed, now)
 	}
-	if m.throttle != nil && !rejected && !t.gate.local && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
+	if m.throttle != nil && !rejected && !t.local && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
 		m.throttle.Done(verdict == breaker.Success || verdict == breaker.RatioFailure, now)
 	}
 }
@@ -119,6 +117,6 @@ func (t *tries) admit(now time.Time) (time.Time, error) {
 		}
 		turn.Stop()
 	}
-	t.gate.trial = trial
+	t.trial = trial
 	return now, nil
 }

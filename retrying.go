@@ -23,20 +23,24 @@ type tries struct {
 	state  *policies
 	method *method
 
-	ctx          context.Context // the caller's, with the call deadline
-	began        time.Time
-	deadline     time.Time
-	hasDeadline  bool
-	deadlineOurs bool // set by us, not by the caller
-
-	route *balancer.Route // where the caller wants it to go; nil: anywhere
-	waits bool            // for ready
-	trace *CallTrace      // nil: nobody asked
-	gate  gate
+	ctx      context.Context // the caller's, with the call deadline
+	began    time.Time
+	deadline time.Time
+	route    *balancer.Route // where the caller wants it to go; nil: anywhere
+	trace    *CallTrace      // nil: nobody asked
+	gate     gate
 
 	attempts int
-	hangs    int  // of them, those that were cut because their instance hung: they do not count
-	executed bool // an attempt before this one may have been executed
+	hangs    int // of them, those that were cut because their instance hung: they do not count
+
+	// Together, so that a call is not larger than 512 bytes: above, its allocation and the
+	// garbage collector's look at it cost some 40 ns more (TestCallIsSmall).
+	hasDeadline  bool
+	deadlineOurs bool // set by us, not by the caller
+	waits        bool // for ready
+	trial        bool // of the service breaker
+	executed     bool // an attempt before this one may have been executed
+	local        bool // gRPC's own error ended the call: see isLocal
 }
 
 // maxPushback is the longest pushback that is waited for: a stream, which has no deadline,

@@ -147,7 +147,7 @@ func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
 	}
 	s.attempts++
 	at := &t.attempt
-	at.Context, at.Fleet, at.Stream, at.WaitForReady, at.Rotate = s.ctx, s.core.fleet, true, s.waits, s.gate.trial
+	at.Context, at.Fleet, at.Stream, at.WaitForReady, at.Rotate = s.ctx, s.core.fleet, true, s.waits, s.trial
 	at.Route = s.route
 	if s.state.settings.instanceStreams != nil {
 		at.Priority = limit.FromContext(s.ctx)
@@ -182,7 +182,7 @@ func (s *clientStream) again(t *streamAttempt, err error) bool {
 func (s *clientStream) finish(t *streamAttempt, err error) error {
 	s.judge(t, err)
 	if err != nil && err != io.EOF {
-		s.gate.local = isLocal(&t.attempt, err)
+		s.local = isLocal(&t.attempt, err)
 		err = s.named(s.core.named(s.ctx, s.method.name, &t.attempt, err), s.method.streams)
 	}
 	s.deliver(t, err) // looks at whose end it was

@@ -30,8 +30,8 @@ type Attempt struct {
 	Stream       bool           // never a trial; its length is no latency
 	WaitForReady bool           // waits rather than being refused
 	Rotate       bool           // the service breaker's trial: whose turn it is, eligible or not
-	Route        *Route         // where the caller wants it to go; nil: anywhere
 	Priority     limit.Priority // under the limits of instances; not looked at without any
+	Route        *Route         // where the caller wants it to go; nil: anywhere
 	// Patience is how long the attempt may wait with nothing received from its instance
 	// before that one is suspected. 0: for ever.
 	Patience time.Duration
