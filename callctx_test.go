@@ -204,6 +204,8 @@ func TestSticky(t *testing.T) {
 		}
 		added := cluster.Add()
 		advance(time.Second)
+		places() // finds the set changed: its keys are laid out anew beside the calls
+		advance(time.Second)
 		after := places()
 		for k := range after {
 			if after[k] != before[k] && after[k] != added.ID() {
@@ -215,12 +217,16 @@ func TestSticky(t *testing.T) {
 		}
 		added.Serving(false)
 		advance(time.Second)
+		places() // finds the set changed: its keys are laid out anew beside the calls
+		advance(time.Second)
 		for k, id := range places() {
 			if id == added.ID() || after[k] != added.ID() && id != after[k] {
 				t.Fatalf("key %d is at %s, was at %s: want only those of %s elsewhere", k, id, after[k], added.ID())
 			}
 		}
 		added.Serving(true)
+		advance(time.Second)
+		places() // finds the set changed: its keys are laid out anew beside the calls
 		advance(time.Second)
 		if n := moved(after, places()); n != 0 {
 			t.Errorf("%d keys are not where they were before one was out", n)
