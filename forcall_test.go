@@ -3,6 +3,7 @@ package surecall_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -355,6 +356,19 @@ func TestForCallStreams(t *testing.T) {
 			if n := cluster.Calls() - before; n != test.attempts || (err == nil) != (test.attempts == 2) {
 				t.Errorf("%d attempts, %v: want %d", n, err, test.attempts)
 			}
+			for _, i := range cluster.Instances() {
+				i.Hang()
+			}
+			for err == nil {
+				_, err = stream.Recv()
+			}
+			if err == io.EOF {
+				t.Error("the stream ended: want its deadline to have done so")
+			}
+			for _, i := range cluster.Instances() {
+				i.Resume()
+			}
+			synctest.Wait()
 		}
 	})
 }

@@ -22,11 +22,19 @@ type gate struct {
 // enter asks the rate limits, the throttle, the service breaker and the method breaker,
 // in this order: a breaker is asked last, since the time that a call waits for a rate can
 // open it. It returns the time at which all let the call pass.
-func (t *tries) enter(now time.Time) (_ time.Time, err error) {
-	m := t.method
+func (t *tries) enter(now time.Time) (time.Time, error) {
+	now, err := t.pass(now)
 	if t.trace != nil {
-		defer func() { t.trace.Waited = time.Since(t.began) }()
+		t.trace.Waited = now.Sub(t.began)
 	}
+	if err == nil {
+		t.gate.passed = now.Sub(t.began)
+	}
+	return now, err
+}
+
+func (t *tries) pass(now time.Time) (_ time.Time, err error) {
+	m := t.method
 	for n, r := range m.rates {
 		err = r.Take(t.ctx, t.ask(), now)
 		now = time.Now()
@@ -55,7 +63,6 @@ func (t *tries) enter(now time.Time) (_ time.Time, err error) {
 	if m.retry.MaxAttempts > 1 {
 		t.state.budget.Deposit(now)
 	}
-	t.gate.passed = now.Sub(t.began)
 	return now, nil
 }
 
@@ -113,7 +120,7 @@ func (t *tries) admit(now time.Time) (time.Time, error) {
 		case <-turn.C:
 		case <-t.ctx.Done():
 			turn.Stop()
-			return now, deadlineError(t.ctx.Err(), "while the service breaker was open")
+			return time.Now(), deadlineError(t.ctx.Err(), "while the service breaker was open")
 		}
 		turn.Stop()
 	}

@@ -83,30 +83,28 @@ func newRate(p limit.Rate, old rateLimit, now time.Time) rateLimit {
 	return old
 }
 
-// concurrencyOf returns the limits of m, the narrowest first: who waits under it must not
-// hold a slot of the wider one.
-func (l limits) concurrencyOf(m methodSettings) (held []*limit.Limiter) {
+func (l limits) concurrencyOf(m methodSettings) []*limit.Limiter {
 	if m.concurrency == nil {
 		return nil
 	}
-	if m.concurrency.scope != "" {
-		held = append(held, l.concurrency[m.concurrency.scope].Limiter)
-	}
-	if wide, ok := l.concurrency[""]; ok {
-		held = append(held, wide.Limiter)
-	}
-	return held
+	return holding(l.concurrency, m.concurrency.scope, func(c concurrencyLimit) *limit.Limiter { return c.Limiter })
 }
 
-func (l limits) ratesOf(m methodSettings) (held []*limit.RateLimiter) {
+func (l limits) ratesOf(m methodSettings) []*limit.RateLimiter {
 	if m.rate == nil {
 		return nil
 	}
-	if m.rate.scope != "" {
-		held = append(held, l.rates[m.rate.scope].RateLimiter)
+	return holding(l.rates, m.rate.scope, func(r rateLimit) *limit.RateLimiter { return r.RateLimiter })
+}
+
+// holding returns what holds in a scope, the narrowest first: who waits under it must not
+// hold a slot of the wider one.
+func holding[S, L any](states map[string]S, scope string, of func(S) L) (held []L) {
+	if scope != "" {
+		held = append(held, of(states[scope]))
 	}
-	if wide, ok := l.rates[""]; ok {
-		held = append(held, wide.RateLimiter)
+	if client, ok := states[""]; ok {
+		held = append(held, of(client))
 	}
 	return held
 }

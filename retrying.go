@@ -131,9 +131,10 @@ func (t *tries) timeFor(now time.Time, wait time.Duration) bool {
 // down reports whether nothing of the service answers: retries would only add to it.
 func (t *tries) down() bool { return t.state.service != nil && t.state.service.Open() }
 
-// named says whose deadline it was that ended the call, if it was ours.
+// named says whose deadline it was that ended the call, if it was ours. The server knows
+// the deadline too, and its word of it may come before the context's own.
 func (t *tries) named(err error, deadline time.Duration) error {
-	if !t.deadlineOurs || t.ctx.Err() != context.DeadlineExceeded || status.Code(err) != codes.DeadlineExceeded {
+	if !t.deadlineOurs || status.Code(err) != codes.DeadlineExceeded || time.Now().Before(t.deadline) {
 		return err
 	}
 	when := "before the first attempt"
