@@ -17,14 +17,16 @@ const module = "github.com/surecall/surecall"
 // in internal/... they may not, since those are unrelated, but they may speak of
 // discovery and event. The nested modules may import anything and are not listed.
 var bands = map[string]int{
-	// 4: for users and for proof.
-	"surecalltest":        4,
-	"internal/consultest": 4,
-	"examples/...":        4,
-	"cmd/...":             4,
-	// 3: the façades.
-	".":             3,
-	"lifecycle/...": 3,
+	// 5: for users and for proof.
+	"surecalltest":        5,
+	"internal/consultest": 5,
+	"examples/...":        5,
+	"cmd/...":             5,
+	// 4: the façades.
+	".":             4,
+	"lifecycle/...": 4,
+	// 3: what a client shows of itself.
+	"status": 3,
 	// 2: know gRPC.
 	"resolver/...": 2,
 	"balancer/...": 2,
