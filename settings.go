@@ -36,6 +36,7 @@ type settings struct {
 
 	// Live: swapped as a whole by Client.Update.
 	events          event.Handler
+	observer        Observer // nil: none
 	balancer        balancer.Policy
 	breaker         *breaker.Policy
 	instance        *limit.Concurrency // of each instance; nil: none
