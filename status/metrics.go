@@ -54,6 +54,7 @@ const (
 	AttrProtection = "surecall.protection"
 	AttrLayer      = "surecall.layer"
 	AttrInstance   = "surecall.instance"
+	AttrClient     = "surecall.client" // "2" is the second client of the same service in a process; the first has none
 )
 
 // Metrics returns the table. Those with a series for each instance come last.
