@@ -1,0 +1,186 @@
+// Package fleet runs what the guides' code calls: a real Consul agent, and instances of
+// the orders service that are registered in it.
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/discovery/consul"
+	"github.com/surecall/surecall/examples/orders"
+	"github.com/surecall/surecall/internal/consultest"
+)
+
+// Fleet is the service "orders".
+type Fleet struct {
+	Agent     string // the address of Consul's agent, which CONSUL_HTTP_ADDR names too
+	Instances []*Instance
+}
+
+// Instance is one server, in this process.
+type Instance struct {
+	orders.UnimplementedOrdersServer
+	Address string
+	server  *grpc.Server
+	calls   atomic.Int64
+	placed  atomic.Int64
+}
+
+// Start starts n instances and returns when Consul lists them. Without a Consul the test
+// is skipped: see package consultest.
+func Start(t *testing.T, n int) *Fleet {
+	t.Helper()
+	agent := consultest.Start(t)
+	t.Setenv("CONSUL_HTTP_ADDR", agent.Addr)
+	registry, err := consul.New(consul.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = registry.Close() })
+	f := &Fleet{Agent: agent.Addr}
+	for range n {
+		f.Instances = append(f.Instances, serve(t, registry))
+	}
+	await(t, registry, n)
+	return f
+}
+
+// serve starts an instance. Its registration is heart-beaten until the test ends, whatever
+// becomes of the server: Consul is the last to learn that it died.
+func serve(t *testing.T, registry discovery.Registrar) *Instance {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &Instance{Address: listener.Addr().String(), server: grpc.NewServer()}
+	orders.RegisterOrdersServer(i.server, i)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = i.server.Serve(listener)
+	}()
+	t.Cleanup(func() { i.server.Stop(); <-served })
+	lease, err := registry.Register(t.Context(), discovery.Registration{
+		Instance: discovery.Instance{Service: "orders", Address: i.Address},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lease.Release(context.Background()) })
+	return i
+}
+
+// await returns when the registry lists n instances.
+func await(t *testing.T, registry discovery.Source, n int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_ = registry.Watch(ctx, discovery.Query{Service: "orders"}, func(s discovery.Snapshot) {
+		if len(s.Instances) == n {
+			cancel()
+		}
+	})
+	if t.Context().Err() != nil {
+		t.Fatalf("Consul does not list the %d instances", n)
+	}
+}
+
+// Kill ends the instance's connections and what runs on it, and refuses new ones, as
+// kill -9 does.
+func (i *Instance) Kill() { i.server.Stop() }
+
+// Calls is how many calls the instance has got.
+func (i *Instance) Calls() int64 { return i.calls.Load() }
+
+// Get answers with the instance's address.
+func (i *Instance) Get(_ context.Context, r *orders.GetRequest) (*orders.Order, error) {
+	i.calls.Add(1)
+	return &orders.Order{Id: r.GetId(), ServedBy: i.Address}, nil
+}
+
+// Place executes something that must not be executed twice.
+func (i *Instance) Place(_ context.Context, r *orders.PlaceRequest) (*orders.Order, error) {
+	i.calls.Add(1)
+	i.placed.Add(1)
+	return &orders.Order{Item: r.GetItem(), ServedBy: i.Address}, nil
+}
+
+// callers is how many goroutines call, and each how often, before and after the kill.
+const (
+	callers   = 4
+	callsEach = 150
+)
+
+// Outcome is what callers saw while an instance was killed.
+type Outcome struct {
+	Failed int   // calls of Get
+	First  error // of them
+	After  int64 // calls of either method that the killed instance got after the kill
+}
+
+// KillOne makes calls of Get and Place from several goroutines, kills the first instance
+// in the middle, and returns when all calls have ended. Place may fail where it was under
+// way on the killed instance, and must not have been executed more often than it was called.
+func (f *Fleet) KillOne(t *testing.T, conn grpc.ClientConnInterface) Outcome {
+	t.Helper()
+	stub := orders.NewOrdersClient(conn)
+	var (
+		mu    sync.Mutex
+		o     Outcome
+		place atomic.Int64
+		half  sync.WaitGroup // callers that are in the middle
+		all   sync.WaitGroup
+	)
+	half.Add(callers)
+	for range callers {
+		all.Go(func() {
+			for n := range 2 * callsEach {
+				if n == callsEach {
+					half.Done()
+				}
+				if _, err := stub.Get(t.Context(), &orders.GetRequest{Id: "7"}); err != nil {
+					mu.Lock()
+					o.Failed, o.First = o.Failed+1, cmp.Or(o.First, err)
+					mu.Unlock()
+				}
+				if n%5 == 0 {
+					place.Add(1)
+					_, _ = stub.Place(t.Context(), &orders.PlaceRequest{Item: "tea"})
+				}
+			}
+		})
+	}
+	half.Wait()
+	f.Instances[0].Kill()
+	before := f.Instances[0].Calls()
+	all.Wait()
+	o.After = f.Instances[0].Calls() - before
+	var placed int64
+	for n, i := range f.Instances {
+		placed += i.placed.Load()
+		if i.Calls() == 0 {
+			t.Errorf("instance %d got no call", n)
+		}
+	}
+	if placed > place.Load() {
+		t.Errorf("Place was called %d times and executed %d times", place.Load(), placed)
+	}
+	return o
+}
+
+// SurvivesKill fails the test if a call of Get failed.
+func (f *Fleet) SurvivesKill(t *testing.T, conn grpc.ClientConnInterface) {
+	t.Helper()
+	if o := f.KillOne(t, conn); o.Failed > 0 || o.After > 0 {
+		t.Errorf("%d of %d calls failed while one of %d instances was killed, which got %d calls after it; the first: %v",
+			o.Failed, 2*callers*callsEach, len(f.Instances), o.After, o.First)
+	}
+}

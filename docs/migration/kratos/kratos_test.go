@@ -1,0 +1,48 @@
+package kratos_test
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	"github.com/surecall/surecall/discovery/consul"
+	"github.com/surecall/surecall/docs/internal/fleet"
+	"github.com/surecall/surecall/docs/migration/kratos"
+	"github.com/surecall/surecall/examples/orders"
+)
+
+func TestAfterSurvivesAKill(t *testing.T) {
+	f := fleet.Start(t, 3)
+	conn, err := kratos.After(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	f.SurvivesKill(t, conn)
+}
+
+func TestServerRegistersAndLeaves(t *testing.T) {
+	f := fleet.Start(t, 0)
+	registry, err := consul.New(consul.Config{Address: f.Agent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- kratos.Serve(ctx, "127.0.0.1:0", &fleet.Instance{Address: "new"}, registry) }()
+	conn, err := kratos.After(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reply, err := orders.NewOrdersClient(conn).Get(t.Context(), &orders.GetRequest{}, grpc.WaitForReady(true))
+	if err != nil || reply.GetServedBy() != "new" {
+		t.Errorf("got %v: %v", reply, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+}

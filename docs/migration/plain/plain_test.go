@@ -1,0 +1,67 @@
+package plain_test
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	"github.com/surecall/surecall/discovery/consul"
+	"github.com/surecall/surecall/docs/internal/fleet"
+	"github.com/surecall/surecall/docs/migration/plain"
+	"github.com/surecall/surecall/examples/orders"
+)
+
+func TestAfterSurvivesAKill(t *testing.T) {
+	f := fleet.Start(t, 3)
+	client, err := plain.After()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	f.SurvivesKill(t, client)
+}
+
+func TestDialIsRolledBackByTheEnvironment(t *testing.T) {
+	f := fleet.Start(t, 1)
+	old := "dns:///" + f.Instances[0].Address
+	for value, want := range map[string]bool{"": false, "grpc": true} {
+		t.Setenv("ORDERS_CLIENT", value)
+		conn, err := plain.Dial(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, isPlain := conn.(*grpc.ClientConn); isPlain != want {
+			t.Errorf("ORDERS_CLIENT=%q: got a %T", value, conn)
+		}
+		if _, err := orders.NewOrdersClient(conn).Get(t.Context(), &orders.GetRequest{}); err != nil {
+			t.Errorf("ORDERS_CLIENT=%q: %v", value, err)
+		}
+		_ = conn.Close()
+	}
+}
+
+func TestServerRegistersAndLeaves(t *testing.T) {
+	f := fleet.Start(t, 0)
+	registry, err := consul.New(consul.Config{Address: f.Agent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- plain.ServeAfter(ctx, "127.0.0.1:0", &fleet.Instance{Address: "new"}, registry) }()
+	client, err := plain.After()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	reply, err := orders.NewOrdersClient(client).Get(t.Context(), &orders.GetRequest{}, grpc.WaitForReady(true))
+	if err != nil || reply.GetServedBy() != "new" {
+		t.Errorf("got %v: %v", reply, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+}
