@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/surecall/surecall/discovery"
 )
 
@@ -64,6 +66,11 @@ func (s *Source) String() string {
 	}
 	return text
 }
+
+// Client returns the client of Consul's API that the source itself uses, with its address,
+// TLS and token: for questions that a Source does not ask. After Close it has no idle
+// connections. It has no timeout of its own, so give each request a context with a deadline.
+func (s *Source) Client() *api.Client { return s.hub.agent.api }
 
 // Watch implements [discovery.Source]. All calls with the same query share one watch of
 // the agent; a late one gets the current snapshot at once. While the agent gives no
