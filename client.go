@@ -133,7 +133,8 @@ type core struct {
 type policies struct {
 	settings      *settings
 	methods       *methods
-	service       *breaker.Service // nil: off
+	service       *breaker.Service // nil: none, or it is switched off
+	keptService   *breaker.Service // switched off or not
 	trialInterval time.Duration
 	budget        *retry.Budget
 }
@@ -144,10 +145,12 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	if err = errors.Join(targetErr, err, s.checkSource(t)); err != nil {
 		return nil, nil, nil, err
 	}
+	s.disableByEnvironment()
 	c := &core{service: t.service, answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)
+	c.tellSwitched(s, nil)
 	return c, t, s, nil
 }
 
@@ -163,6 +166,7 @@ func (c *core) fleetConfig(s *settings) balancer.Config {
 			}
 			return newRejection(ErrNoInstance, c.service, method, r)
 		},
+		Off: s.fleetOff(),
 	}
 }
 
@@ -182,19 +186,25 @@ func (c *core) newPolicies(s *settings, old *policies) *policies {
 		return p
 	}
 	p.trialInterval = s.service.WithDefaults().TrialInterval
-	if old != nil && old.service != nil && *s.service == *old.settings.service {
-		p.service = old.service
+	on := !s.off().has(ProtectionServiceBreaker)
+	if old != nil && old.keptService != nil && *s.service == *old.settings.service {
+		if p.keptService = old.keptService; on {
+			p.service = p.keptService
+		}
 		return p
 	}
-	p.service = breaker.NewService(*s.service, func(change breaker.Change) {
+	p.keptService = breaker.NewService(*s.service, func(change breaker.Change) {
 		if change.From == breaker.StateOpen && change.To == breaker.StateClosed && !change.DryRun {
 			c.fleet.Recovered()
 			c.state.Load().methods.recovered()
 		}
 		c.emit(event.ServiceBreakerChanged{Service: c.service, Open: change.To == breaker.StateOpen, DryRun: change.DryRun, Why: change.Why})
 	})
-	if old != nil && old.service != nil {
-		p.service.SetMode(old.service.Counts().Mode)
+	if old != nil && old.keptService != nil {
+		p.keptService.SetMode(old.keptService.Counts().Mode)
+	}
+	if on {
+		p.service = p.keptService
 	}
 	return p
 }
@@ -210,6 +220,7 @@ func (c *core) update(opts []LiveOption) error {
 	c.state.Store(c.newPolicies(s, old))
 	c.fleet.Configure(c.fleetConfig(s))
 	c.warn(s, old.settings)
+	c.tellSwitched(s, old.settings)
 	return nil
 }
 

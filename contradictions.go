@@ -116,6 +116,7 @@ func (m *methodSettings) isIdempotent(method string) bool {
 
 // doubts returns what is valid and likely not what was meant.
 func (s *settings) doubts() (all []string) {
+	all = append(all, s.misnamed...)
 	retries := func(m methodSettings) bool { return m.retry.WithDefaults().MaxAttempts > 1 }
 	if s.budget != (retry.BudgetPolicy{}) && !retries(s.base) &&
 		!slices.ContainsFunc(s.patterns(), func(p string) bool { return retries(s.resolve(p)) }) {

@@ -23,7 +23,7 @@ func (c *Client) SetInstanceMode(id string, m breaker.Mode) error {
 func (c *Client) SetServiceMode(m breaker.Mode) error {
 	c.core.mu.Lock() // an Update carries modes over
 	defer c.core.mu.Unlock()
-	b := c.core.state.Load().service
+	b := c.core.state.Load().keptService
 	if b == nil {
 		return fmt.Errorf("surecall: SetServiceMode %v: the client of %q has no service breaker", m, c.core.service)
 	}
@@ -46,11 +46,11 @@ func (c *Client) SetMethodMode(method string, m breaker.Mode) error {
 	}
 	found := methods.find(method)
 	switch {
-	case found.breaker == nil:
+	case found.kept.breaker == nil:
 		return fmt.Errorf("surecall: SetMethodMode %q: the method has no breaker: want WithMethodBreaker", method)
 	case (*methods.table.Load())[method] != found:
 		return fmt.Errorf("surecall: SetMethodMode %q: the client knows %d methods already, and keeps no breaker for more", method, maxMethods)
 	}
-	found.breaker.SetMode(m)
+	found.kept.breaker.SetMode(m)
 	return nil
 }

@@ -23,7 +23,8 @@ type scoped[P any] struct {
 type limits struct {
 	concurrency map[string]concurrencyLimit
 	rates       map[string]rateLimit
-	streams     concurrencyLimit // its Limiter is nil: none
+	streams     concurrencyLimit // its Limiter is nil: none, or it is switched off
+	keptStreams concurrencyLimit // switched off or not
 }
 
 type (
@@ -40,7 +41,10 @@ type (
 // newLimits returns the limits of s, and takes over those of old that it has too.
 func (c *core) newLimits(s *settings, old limits) limits {
 	now := time.Now()
-	l := limits{map[string]concurrencyLimit{}, map[string]rateLimit{}, c.newStreamLimit(s.streams, old.streams)}
+	l := limits{concurrency: map[string]concurrencyLimit{}, rates: map[string]rateLimit{}, keptStreams: c.newStreamLimit(s.streams, old.keptStreams)}
+	if !s.off().has(ProtectionConcurrency) {
+		l.streams = l.keptStreams
+	}
 	scopes := []methodSettings{s.base}
 	for _, pattern := range s.patterns() {
 		scopes = append(scopes, s.says(pattern))

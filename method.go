@@ -41,6 +41,7 @@ type method struct {
 	rates       []*limit.RateLimiter
 	throttle    *limit.Throttler // nil: none
 	breaker     *breaker.Method  // nil: none
+	kept        keptState        // of what may be switched off
 	settings    methodSettings
 }
 
@@ -131,8 +132,8 @@ func (t *methods) find(name string) *method {
 func (t *methods) recovered() {
 	for _, m := range *t.table.Load() {
 		m.stats.blame.Forget()
-		if m.breaker != nil {
-			m.breaker.Reset() // it opened for what the service did
+		if m.kept.breaker != nil {
+			m.kept.breaker.Reset() // it opened for what the service did
 		}
 	}
 }
@@ -158,10 +159,13 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 	return t.newMethod(name, r, m), nil
 }
 
-// newMethod compiles r. What old has learned and counted is kept; nil: there is none.
-func (t *methods) newMethod(name string, r methodSettings, old *method) *method {
+// newMethod compiles what options say, less what is switched off. What old has learned and
+// counted is kept; nil: there is none.
+func (t *methods) newMethod(name string, said methodSettings, old *method) *method {
+	r := t.settings.withoutDisabled(said)
+	old = old.whole()
 	m := &method{
-		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, settings: r,
+		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, settings: said,
 		concurrency: t.limits.concurrencyOf(r), rates: t.limits.ratesOf(r),
 	}
 	if old == nil {
@@ -183,6 +187,7 @@ func (t *methods) newMethod(name string, r methodSettings, old *method) *method 
 	}
 	m.second = newSecondBest(name, &r, old)
 	m.idempotent = r.isIdempotent(name)
+	m.keep(t.settings.off())
 	return m
 }
 

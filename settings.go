@@ -48,7 +48,9 @@ type settings struct {
 	notify          NotifyPolicy
 	cacheBytes      int
 	base            methodSettings
-	rules           []rule // by rising length of their patterns
+	rules           []rule                 // by rising length of their patterns
+	disabled        map[string]protections // who wants what off; a map is never changed
+	misnamed        []string               // in the environment
 
 	errs []error
 }

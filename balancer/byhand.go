@@ -68,7 +68,7 @@ func (f *Fleet) impose(i *Instance, m breaker.Mode) {
 		i.leave(f.now())
 		f.marked(i, "ejected by hand")
 	}
-	if b := i.breaker.Load(); b != nil {
+	if b := i.keptBreaker.Load(); b != nil {
 		b.SetMode(breakers(m))
 	}
 	if m != breaker.ForcedOpen && i.clear(forced) {

@@ -32,6 +32,8 @@ type Config struct {
 	Concurrency, Streams *limit.Concurrency
 
 	Health Health
+	// Off is what is switched off for now.
+	Off    Off
 	Events event.Handler
 	// Sever closes the connections to an address, from which nothing has come for so
 	// long that a new one is worth a try; nil: they stay.
@@ -119,21 +121,27 @@ var (
 // Configure swaps the policies and keeps all state, but for breakers and limits whose own
 // policy differs: those begin anew, closed, and with nothing in flight.
 func (f *Fleet) Configure(c Config) {
-	c.Policy = c.Policy.WithDefaults()
+	if c.Policy = c.Policy.WithDefaults(); c.Off.SlowStart {
+		c.Policy.SlowStartFrom = 1
+	}
 	f.mu.Lock()
 	old := f.config.Swap(&c)
 	if old != nil && !same(old.Breaker, c.Breaker) {
 		for _, i := range f.store {
-			i.breaker.Store(f.newBreaker(i))
-			i.downSince.Store(0)
+			i.keptBreaker.Store(f.newBreaker(i))
+			f.equip(i)
 		}
 	}
 	if old != nil && !(same(old.Concurrency, c.Concurrency) && same(old.Streams, c.Streams)) {
 		for _, i := range f.store {
-			i.limits.Store(f.newLimits(i))
+			i.keptLimits = f.newLimits(i)
+			f.equip(i)
 		}
 	}
 	f.mu.Unlock()
+	if old != nil {
+		f.applyOff(old.Off)
+	}
 	f.updateDue()
 	for _, i := range *f.members.Load() {
 		f.show(i, "the policy changed")
@@ -193,7 +201,7 @@ func (f *Fleet) Recovered() {
 	f.recovered.Store(f.now())
 	for _, i := range *f.members.Load() {
 		i.latency.forget()
-		if b := i.breaker.Load(); b != nil {
+		if b := i.keptBreaker.Load(); b != nil {
 			b.ClearRun()
 			b.Expedite()
 		}
@@ -244,8 +252,9 @@ func (f *Fleet) join(id identity, info endpoint.Info) (i *Instance, known bool) 
 	if !stored || !i.member && now-i.leftAt > int64(linger) {
 		f.serial++
 		i = &Instance{identity: id, serial: f.serial, lostAt: now, newcomer: f.settled}
-		i.breaker.Store(f.newBreaker(i))
-		i.limits.Store(f.newLimits(i))
+		i.keptBreaker.Store(f.newBreaker(i))
+		i.keptLimits = f.newLimits(i)
+		f.equip(i)
 		if f.modes[i.id] == breaker.ForcedOpen {
 			i.set(forced)
 		}

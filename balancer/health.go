@@ -41,6 +41,7 @@ const (
 // known, watched as long as it lasts, and probed while idle if that is asked for.
 func (f *Fleet) attend(i *Instance, conn *sharding.Connection) {
 	health := f.config.Load().Health
+	i.ill.Store(false)
 	i.clear(notServing)
 	f.alive(i, f.now(), "it has a new connection")
 	if health.Probe > 0 {
@@ -49,6 +50,9 @@ func (f *Fleet) attend(i *Instance, conn *sharding.Connection) {
 	if health.Unwatched {
 		conn.Admit()
 		return
+	}
+	if f.config.Load().Off.HealthWatch {
+		conn.Admit() // whatever the first word will be
 	}
 	known := make(chan struct{})
 	conn.Go(func(ctx context.Context) {
@@ -121,15 +125,11 @@ func (w *healthWatch) watch(ctx context.Context) error {
 func (w *healthWatch) hear(s healthpb.HealthCheckResponse_ServingStatus) {
 	f, i := w.fleet, w.instance
 	f.Progress(i, f.now())
-	if s == healthpb.HealthCheckResponse_NOT_SERVING {
-		if i.set(notServing) {
-			i.leave(f.now())
-			f.marked(i, "its health service says NOT_SERVING")
-		}
-	} else if i.clear(notServing) {
+	ill := s == healthpb.HealthCheckResponse_NOT_SERVING
+	if was := i.ill.Swap(ill); was && !ill {
 		i.clear(draining) // it has changed its mind
-		f.marked(i, "its health service says "+s.String())
 	}
+	f.heed(i, "its health service says "+s.String())
 	if s == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 		w.unknown(fmt.Errorf("its health service does not know %q", w.service))
 	}
@@ -141,8 +141,8 @@ func (w *healthWatch) hear(s healthpb.HealthCheckResponse_ServingStatus) {
 func (w *healthWatch) failed(err error) {
 	w.failures++
 	f, i := w.fleet, w.instance
-	if w.failures > 1 && i.clear(notServing) {
-		f.marked(i, "its health is not known any more: "+err.Error())
+	if w.failures > 1 && i.ill.Swap(false) {
+		f.heed(i, "its health is not known any more: "+err.Error())
 	}
 	w.first()
 	if w.failures > 1 || status.Code(err) != codes.Unavailable { // that may be the connection's end

@@ -26,10 +26,10 @@ type Instance struct {
 	serial uint64 // small and unique in the fleet
 
 	conn    sharding.Slot                    // the connection, while READY
-	breaker atomic.Pointer[breaker.Instance] // nil inside: none
+	breaker atomic.Pointer[breaker.Instance] // nil inside: none, or it is switched off
 	weight  atomic.Int64
 	info    atomic.Pointer[endpoint.Info]
-	limits  atomic.Pointer[limits] // nil inside: none
+	limits  atomic.Pointer[limits] // nil inside: none, or they are switched off
 	yield   atomic.Pointer[yield]  // nil inside: it gets all that it would
 
 	inFlight    atomic.Int64 // unary attempts
@@ -44,8 +44,11 @@ type Instance struct {
 	hungAt      atomic.Int64 // when it did not
 	drainedAt   atomic.Int64 // when it last said that it is leaving
 	probing     atomic.Bool
+	ill         atomic.Bool // its health service says NOT_SERVING
 	unwatchable atomic.Bool // its health cannot be known, and that was told
 	tripping    atomic.Bool // its breaker has been allowed to trip and is about to
+
+	keptBreaker atomic.Pointer[breaker.Instance] // the breaker, switched off or not; written under Fleet.mu
 
 	signalMu  sync.Mutex
 	signal    chan struct{} // closed when it begins to leave; nil: nobody waits for that
@@ -53,17 +56,18 @@ type Instance struct {
 	tombstone *time.Timer   // ends the mark of leaving
 
 	// Guarded by Fleet.mu.
-	member    bool // in the source's set, or absent
-	link      connectivity.State
-	standby   bool  // of a priority that is not dialled
-	pending   bool  // is being dialled for the first time
-	dialledAt int64 // since when
-	lostAt    int64 // when the connection was lost
-	refused   bool  // the last dial was
-	leftAt    int64 // when it left the source's set
-	lastErr   error
-	shown     event.State
-	newcomer  bool // joined a fleet that was serving already: takes its share slowly
+	keptLimits *limits // switched off or not
+	member     bool    // in the source's set, or absent
+	link       connectivity.State
+	standby    bool  // of a priority that is not dialled
+	pending    bool  // is being dialled for the first time
+	dialledAt  int64 // since when
+	lostAt     int64 // when the connection was lost
+	refused    bool  // the last dial was
+	leftAt     int64 // when it left the source's set
+	lastErr    error
+	shown      event.State
+	newcomer   bool // joined a fleet that was serving already: takes its share slowly
 }
 
 // ID returns the instance's ID, "" for nil: an attempt that found none.

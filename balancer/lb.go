@@ -83,7 +83,7 @@ func (b *lb) admit(ep resolver.Endpoint) *Instance {
 	info := endpoint.Of(ep)
 	id := identity{info.ID, endpoint.Address(ep), info.Incarnation}
 	if info.Absent {
-		if i := b.fleet.member(id); i == nil || i.conn.SubConn() == nil {
+		if i := b.fleet.member(id); i == nil || i.conn.SubConn() == nil || b.fleet.config.Load().Off.Doubt {
 			return nil
 		}
 	}
@@ -214,7 +214,7 @@ func (b *lb) linkChanged(i *Instance, l *link, s connectivity.State, err error) 
 		}
 		f.leave(map[*Instance]string{i: "no longer listed by the source, and its connection ended"})
 	}
-	if br := i.breaker.Load(); reborn && br != nil {
+	if br := i.keptBreaker.Load(); reborn && br != nil {
 		br.ClearRun()
 	}
 	f.show(i, why)

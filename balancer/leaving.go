@@ -13,8 +13,15 @@ const tombstone = 30 * time.Second
 // such a word leaves a mark that outlives the connection: what the source says of it
 // meanwhile may be older.
 func (f *Fleet) drains(i *Instance, now int64) {
+	if f.config.Load().Off.Draining {
+		return
+	}
 	i.drainedAt.Store(now) // before the mark: whoever sees that may compare
 	if !i.set(draining) {
+		return
+	}
+	if f.config.Load().Off.Draining { // switched off meanwhile
+		i.clear(draining)
 		return
 	}
 	i.leave(now)

@@ -39,7 +39,7 @@ const (
 // the first answer. It does nothing while that is done already.
 func (f *Fleet) probe(i *Instance, timeout time.Duration) {
 	conn := i.conn.Connection()
-	if conn == nil || conn.ClientConnInterface == nil || !i.probing.CompareAndSwap(false, true) {
+	if f.config.Load().Off.HangDetection || conn == nil || conn.ClientConnInterface == nil || !i.probing.CompareAndSwap(false, true) {
 		return
 	}
 	begun := conn.Go(func(ctx context.Context) {
@@ -65,6 +65,10 @@ func (f *Fleet) probeUntilAlive(ctx context.Context, i *Instance, conn *sharding
 		}
 		if answered || i.latency.progress.Load() >= sent {
 			f.alive(i, f.now(), "it answers")
+			return
+		}
+		if f.config.Load().Off.HangDetection {
+			f.alive(i, f.now(), "the detection of hangs was switched off")
 			return
 		}
 		if silent {
@@ -186,7 +190,7 @@ func (f *Fleet) probeIdle(ctx context.Context, i *Instance, conn *sharding.Conne
 		if i.probing.Load() {
 			continue
 		}
-		if answered, silent := f.ask(ctx, conn, probeTimeout); silent && !answered && ctx.Err() == nil {
+		if answered, silent := f.ask(ctx, conn, probeTimeout); silent && !answered && ctx.Err() == nil && !f.config.Load().Off.HangDetection {
 			f.hangs(i)
 			f.probe(i, reprobe)
 		}

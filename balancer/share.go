@@ -40,6 +40,9 @@ type yield struct {
 // the pushback lasts it gets none, unless there is nobody else. It says nothing about
 // whether i lives.
 func (f *Fleet) Yield(i *Instance, pushback time.Duration, clock int64) {
+	if f.config.Load().Off.Yield {
+		return
+	}
 	for {
 		old := i.yield.Load()
 		next, tell := old.lowered(pushback, clock)

@@ -163,7 +163,7 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 	if i.latency.progress.Load() > now-int64(waited)*9/10 {
 		return // it is slow with this one, but it lives
 	}
-	if i.probing.Load() || i.conn.SubConn() == nil {
+	if i.probing.Load() || i.conn.SubConn() == nil || f.config.Load().Off.HangDetection {
 		return
 	}
 	timeout := probeTimeout
@@ -171,6 +171,10 @@ func (f *Fleet) Suspect(i *Instance, waited time.Duration, now int64) {
 		timeout = longProbe
 	} else if i.set(suspected) {
 		f.marked(i, "calls wait on it and nothing comes back")
+	}
+	if f.config.Load().Off.HangDetection { // switched off meanwhile
+		f.alive(i, now, "the detection of hangs was switched off")
+		return
 	}
 	f.probe(i, timeout)
 	f.monitorFrom(now) // should the probe not have begun
@@ -203,7 +207,7 @@ func (f *Fleet) alive(i *Instance, now int64, why string) {
 		if i.hungAt.Load() > f.recovered.Load() {
 			i.rampStart.Store(now)
 		}
-		if b := i.breaker.Load(); b != nil {
+		if b := i.keptBreaker.Load(); b != nil {
 			b.Expedite()
 		}
 		f.updateDue()

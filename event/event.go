@@ -269,6 +269,14 @@ type LifecycleStep struct {
 	Err     error // what kept the step from ending as it should; nil if nothing did
 }
 
+// ProtectionSwitched: a protection was switched off, or on again.
+type ProtectionSwitched struct {
+	Service    string
+	Protection string // "breaker", "retry" … as surecall.Protection names it
+	Off        bool
+	By         string // who wants it off, or wanted: "code", "environment", or the name of a document
+}
+
 // ConfigWarning: the configuration is valid but is likely not what was meant.
 type ConfigWarning struct {
 	Service string
@@ -298,4 +306,5 @@ func (SnapshotProblem) event()       {}
 func (RegistrationDegraded) event()  {}
 func (RegistrationRecovered) event() {}
 func (LifecycleStep) event()         {}
+func (ProtectionSwitched) event()    {}
 func (ConfigWarning) event()         {}

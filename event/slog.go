@@ -197,6 +197,13 @@ func describe(e Event) *line {
 		}
 		return newLine(level, "lifecycle_step", "step of a server's life", e.Service).
 			str("step", e.Step).add(slog.Duration("took", e.Took)).err("error", e.Err)
+	case ProtectionSwitched:
+		text := "protection switched on again"
+		if e.Off {
+			text = "protection switched off"
+		}
+		return newLine(slog.LevelWarn, "protection_switched", text, e.Service).
+			str("protection", e.Protection).str("by", e.By)
 	case ConfigWarning:
 		return newLine(slog.LevelWarn, "config_warning", "configuration is likely not what was meant", e.Service).
 			free("what", e.What)
