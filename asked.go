@@ -1,6 +1,8 @@
 package surecall
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -8,9 +10,10 @@ import (
 
 // asked is what the caller asked for with one call's options.
 type asked struct {
-	waits    bool         // grpc.WaitForReady(true)
-	policies []CallOption // ForCall's
-	trace    *CallTrace
+	waits    bool          // grpc.WaitForReady(true)
+	policies []CallOption  // ForCall's
+	trace    *CallTrace    // nil: nobody asked
+	observer CallObserver  // nil: none
 	finish   []func(error) // grpc.OnFinish's, which gRPC would call for each attempt
 	notifies bool          // nobody waits for it: it has a deadline in any case
 }
@@ -43,10 +46,33 @@ func (a *asked) read(opts []grpc.CallOption) []grpc.CallOption {
 	return rest
 }
 
+// observedBy has o observe the call, and returns the context that it goes on with.
+func (a *asked) observedBy(o Observer, ctx context.Context, service, method string, now time.Time) context.Context {
+	ctx, a.observer = o.Call(ctx, service, method)
+	if a.observer != nil && a.trace == nil {
+		a.trace = &CallTrace{}
+		a.trace.begin(method, now)
+	}
+	return ctx
+}
+
+// story is what is to be told of the call in any case; nil: nothing.
+func (a *asked) story() *Explanation {
+	if a.trace == nil {
+		return nil
+	}
+	return &Explanation{observer: a.observer}
+}
+
 // end tells of the call's end whoever asked to be told.
 func (a *asked) end(err error, began time.Time) {
 	if a.trace != nil {
 		a.trace.Took, a.trace.Err = time.Since(began), err
+	}
+	if a.observer != nil {
+		t := *a.trace // which is the caller's, if that has asked for it
+		t.Attempts = slices.Clone(t.Attempts)
+		a.observer.CallEnds(&t)
 	}
 	for _, f := range a.finish {
 		f(err)

@@ -55,13 +55,13 @@ func (u *unaryCall) begin(a *unaryAttempt, now time.Time) {
 	if u.state.settings.instance != nil {
 		at.Priority = limit.FromContext(u.ctx)
 	}
-	at.Retryable = u.method.idempotent && a.number-u.hangs < u.method.retry.MaxAttempts
+	at.Retryable = u.method.idempotent && a.number-int(u.hangs) < u.method.retry.MaxAttempts
 	a.teaches = u.method.stats.teaches()
 	at.Patience = u.method.stats.patience()
 	if u.executed || a.isHedge() {
 		at.Context = metadata.AppendToOutgoingContext(u.ctx, wire.Attempt, strconv.Itoa(a.number))
 	}
-	if u.trace != nil {
+	if u.how != nil {
 		a.note = &AttemptTrace{Number: a.number, Hedge: a.isHedge(), Began: now.Sub(u.began)}
 	}
 }
@@ -70,6 +70,7 @@ func (u *unaryCall) begin(a *unaryAttempt, now time.Time) {
 func (a *unaryAttempt) try(r *rpc, now time.Time) error {
 	u, at := a.call, &a.attempt
 	at.Begun = u.core.fleet.At(now)
+	u.observed(at, a.note)
 	if u.method.idempotent && u.method.retry.MaxAttempts > 1 {
 		a.timeout, a.learned = u.timeout(at.Retryable, now)
 	}
@@ -213,6 +214,9 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 	}
 	if next == cut {
 		a.cancel()
+	}
+	if denied {
+		u.method.count.deny(event.BudgetEmpty)
 	}
 	if h := u.state.settings.events; h != nil && denied {
 		h(event.RetryDenied{

@@ -56,6 +56,7 @@ func (u *unaryCall) run(now time.Time) error {
 		if err := pause(u.ctx, wait); err != nil {
 			return u.end(a, err)
 		}
+		u.method.count.retry(a.reason(err))
 		prior, before = a, err
 		next := &unaryAttempt{}
 		next.attempt.Prior, next.attempt.Rotate = &a.attempt, a.attempt.Rotate
@@ -69,8 +70,12 @@ func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, erro
 	u.attempts = a.number
 	began := now
 	now, err := u.acquire(now)
-	if a.note != nil {
-		a.note.Queued = now.Sub(began)
+	if queued := now.Sub(began); queued > 0 {
+		u.method.count.wait(queued)
+		if a.note == nil {
+			a.note = &AttemptTrace{Number: a.number, Began: began.Sub(u.began)}
+		}
+		a.note.Queued = queued
 	}
 	if err == nil {
 		if u.attempts == 1 {
@@ -84,6 +89,20 @@ func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, erro
 		return a, err
 	}
 	return a.hedge.join(err)
+}
+
+// reason is why another attempt follows a, which ended with err.
+func (a *unaryAttempt) reason(err error) int {
+	switch {
+	case err == errUnwanted:
+		return afterUnwanted
+	case a.cutShort && a.hung:
+		return afterHang
+	case a.cutShort:
+		return afterTimeout
+	default:
+		return int(known(codeOf(err)))
+	}
 }
 
 // wants reports whether the policy has no hope of a better reply.

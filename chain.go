@@ -50,6 +50,9 @@ func (c *core) unary(
 	var asked asked
 	opts = asked.read(opts)
 	asked.trace.begin(name, now)
+	if o := state.settings.observer; o != nil {
+		ctx = asked.observedBy(o, ctx, c.service, name, now)
+	}
 	m, err := state.methods.under(name, asked.policies)
 	if err == nil {
 		if asked.notifies && m.deadline == 0 {
@@ -65,8 +68,7 @@ func (c *core) unary(
 			_, err = c.call(ctx, state, m, asked, r, now, now)
 		}
 	}
-	asked.end(err, now)
-	return c.observe(state, name, err)
+	return c.end(state, m, name, &asked, err, now)
 }
 
 // call is what a call is inside of its second best, where it may have waited since it began.
@@ -86,18 +88,18 @@ func (c *core) call(
 		tries: tries{
 			core: c, state: state, method: m,
 			ctx: ctx, began: began, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
-			route: routeOf(ctx), waits: asked.waits, trace: asked.trace,
+			route: routeOf(ctx), waits: asked.waits, how: asked.story(),
 		},
 		rpc: r,
 	}
 	now, err = u.enter(now)
 	if err != nil {
-		return false, u.named(err, m.deadline)
+		return false, u.over(u.named(err, m.deadline), asked.trace)
 	}
 	u.first.attempt.Rotate = u.trial
 	err = u.run(now)
 	u.leave(err)
-	return u.executed, err
+	return u.executed, u.over(err, asked.trace)
 }
 
 // hasCallID reports whether the caller gave its call an ID.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/surecall/surecall/balancer"
@@ -116,14 +117,18 @@ func (c *Client) Instances() []InstanceStatus { return c.core.fleet.Status() }
 
 // core is what the interceptors of one connection share.
 type core struct {
-	service string
-	fleet   *balancer.Fleet
-	state   atomic.Pointer[policies]
-	alarms  alarms
-	source  resolver.Monitor // shown by Client.Source
-	sourced bool             // the source is ours, and not one of gRPC's own resolvers
-	conns   conns
-	answers *answers.Store[inquiry] // what WithCache keeps
+	service  string
+	fleet    *balancer.Fleet
+	state    atomic.Pointer[policies]
+	alarms   alarms
+	source   resolver.Monitor // shown by Client.Source
+	sourced  bool             // the source is ours, and not one of gRPC's own resolvers
+	conns    conns
+	answers  *answers.Store[inquiry] // what WithCache keeps
+	recorder recorder
+	target   string    // as gRPC is told it
+	since    time.Time // when it was made
+	others   tally     // of methods for which there is no room in the table
 	// credentialed: gRPC adds credentials to calls, unseen by us.
 	credentialed bool
 	mu           sync.Mutex // one update at a time
@@ -146,7 +151,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 		return nil, nil, nil, err
 	}
 	s.disableByEnvironment()
-	c := &core{service: t.service, answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
+	c := &core{service: t.service, target: t.dial, since: time.Now(), answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)
@@ -156,7 +161,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 
 func (c *core) fleetConfig(s *settings) balancer.Config {
 	return balancer.Config{
-		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Concurrency: s.instance, Streams: s.instanceStreams, Health: s.health, Events: s.events,
+		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Concurrency: s.instance, Streams: s.instanceStreams, Health: s.health, Events: c.emit,
 		Sever: c.conns.sever,
 		Refuse: func(method string, r balancer.Refusal) error {
 			if r.Full > 0 {
@@ -227,10 +232,7 @@ func (c *core) update(opts []LiveOption) error {
 // warn tells of what is likely not meant, patterns that fit no method among it: they may
 // be misspelt. What was so before has been told.
 func (c *core) warn(s, before *settings) {
-	if s.events == nil {
-		return
-	}
-	tell := func(what string) { s.events(event.ConfigWarning{Service: c.service, What: what}) }
+	tell := func(what string) { c.emit(event.ConfigWarning{Service: c.service, What: what}) }
 	var told []string
 	if before != nil {
 		told = before.doubts()
@@ -247,17 +249,35 @@ func (c *core) warn(s, before *settings) {
 	}
 }
 
-// emit tells the handler of the present policies.
+// emit tells the recorder and the handler of the present policies.
 func (c *core) emit(e event.Event) {
+	c.recorder.note(e)
 	if h := c.state.Load().settings.events; h != nil {
 		h(e)
 	}
 }
 
-// observe tells of a call's end what is worth telling: a rejection.
-func (c *core) observe(state *policies, method string, err error) error {
+// end tells of a call's end whoever wants to know, and counts it. It returns what the
+// caller gets. m is nil if the call's options were wrong.
+func (c *core) end(state *policies, m *method, name string, asked *asked, err error, began time.Time) error {
+	if m == nil {
+		m = state.methods.find(name)
+		m.count.made(0)
+	}
+	code := codes.OK
+	if err != nil {
+		if Explain(err) == nil { // it did not come from an attempt
+			how := &Explanation{Service: c.service, Idempotent: m.idempotent}
+			how.Call = CallTrace{Method: name, Began: began, Took: time.Since(began), Err: err}
+			c.keep(how)
+			err = &callError{err, how}
+		}
+		code = codeOf(err)
+	}
+	m.count.end(err, code)
+	asked.end(err, began)
 	if err != nil && state.settings.events != nil && isRejection(err) {
-		state.settings.events(event.CallRejected{Service: c.service, Method: method, Err: err})
+		state.settings.events(event.CallRejected{Service: c.service, Method: name, Err: err})
 	}
 	return err
 }

@@ -24,14 +24,17 @@ type gate struct {
 // open it. It returns the time at which all let the call pass.
 func (t *tries) enter(now time.Time) (time.Time, error) {
 	now, err := t.pass(now)
-	if t.trace != nil {
-		t.trace.Waited = now.Sub(t.began)
-	}
 	if err == nil {
 		t.gate.passed = now.Sub(t.began)
+		if t.gate.passed >= noticed {
+			t.method.count.wait(t.gate.passed)
+		}
 	}
 	return now, err
 }
+
+// noticed is the shortest time that counts as a wait: what asking takes is none.
+const noticed = 100 * time.Microsecond
 
 func (t *tries) pass(now time.Time) (_ time.Time, err error) {
 	m := t.method

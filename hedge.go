@@ -89,6 +89,7 @@ func (h *hedge) send() (again time.Duration) {
 		return again
 	}
 	a, s, u := h.beside, &h.second, h.beside.call
+	u.method.count.hedges.Add(1)
 	if events := u.state.settings.events; events != nil {
 		events(event.AttemptHedged{
 			Service: u.core.service, Method: u.method.name, Instance: a.attempt.Instance().ID(), Attempt: s.number, After: now.Sub(u.began),
@@ -200,6 +201,7 @@ func (h *hedge) join(err error) (*unaryAttempt, error) {
 		a.attempt.Prior = &s.attempt
 		return a, err // or a reply that is not wanted, which is better than none
 	case second, h.err == nil:
+		u.method.count.hedgesWon.Add(1)
 		h.deliver()
 	case a.cutShort && a.paid: // after the second had failed: it is the one that is followed
 		a.attempt.Prior = &s.attempt

@@ -3,6 +3,7 @@ package surecall
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func TestVerdictComesFromTheCallersError(t *testing.T) {
 		return errUnavailable
 	}
 	for range 3 {
-		if err := c.unary(t.Context(), "/x.Y/Place", nil, nil, nil, failing); err != errUnavailable {
+		if err := c.unary(t.Context(), "/x.Y/Place", nil, nil, nil, failing); !errors.Is(err, errUnavailable) || err.Error() != errUnavailable.Error() || status.Code(err) != codes.Unavailable {
 			t.Errorf("error %v: want the server's", err)
 		}
 	}

@@ -43,6 +43,7 @@ type method struct {
 	breaker     *breaker.Method  // nil: none
 	kept        keptState        // of what may be switched off
 	settings    methodSettings
+	count       *tally
 }
 
 // methodStats is what is learned of a method. It outlives changes of policy.
@@ -50,6 +51,7 @@ type methodStats struct {
 	latency quantile.Sketch
 	blame   *breaker.Blame
 	second  secondStats
+	count   tally
 }
 
 // p99 returns the method's 99th percentile, or 0 while it is not known.
@@ -124,6 +126,8 @@ func (t *methods) find(name string) *method {
 		table := maps.Clone(old)
 		table[name] = m
 		t.table.Store(&table)
+	} else {
+		m.count = &t.core.others
 	}
 	return m
 }
@@ -171,7 +175,10 @@ func (t *methods) newMethod(name string, said methodSettings, old *method) *meth
 	if old == nil {
 		old = &method{stats: &methodStats{blame: breaker.NewBlame()}}
 	}
-	m.stats = old.stats
+	m.stats, m.count = old.stats, old.count
+	if m.count == nil {
+		m.count = &m.stats.count
+	}
 	if m.throttle = old.throttle; !same(r.throttle, old.settings.throttle) {
 		m.throttle = newThrottle(r.throttle)
 	}

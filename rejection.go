@@ -99,13 +99,15 @@ func (r *Rejection) Error() string {
 }
 
 // GRPCStatus makes status.FromError see the code.
-func (r *Rejection) GRPCStatus() *status.Status {
-	code := codes.Unavailable
+func (r *Rejection) GRPCStatus() *status.Status { return status.New(r.code(), r.Error()) }
+
+func (r *Rejection) code() codes.Code {
 	switch r.Reason {
 	case ErrConcurrency, ErrRateLimited, ErrThrottled:
-		code = codes.ResourceExhausted
+		return codes.ResourceExhausted
+	default:
+		return codes.Unavailable
 	}
-	return status.New(code, r.Error())
 }
 
 // Is matches the reason.

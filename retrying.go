@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -27,14 +28,15 @@ type tries struct {
 	began    time.Time
 	deadline time.Time
 	route    *balancer.Route // where the caller wants it to go; nil: anywhere
-	trace    *CallTrace      // nil: nobody asked
+	telling  sync.Mutex      // over how, for streams: gRPC tells of their end beside the caller
+	how      *Explanation    // nil: nothing is to be told yet
 	gate     gate
 
 	attempts int
-	hangs    int // of them, those that were cut because their instance hung: they do not count
 
 	// Together, so that a call is not larger than 512 bytes: above, its allocation and the
 	// garbage collector's look at it cost some 40 ns more (TestCallIsSmall).
+	hangs        uint16 // of attempts, those that were cut because their instance hung: they do not count
 	hasDeadline  bool
 	deadlineOurs bool // set by us, not by the caller
 	waits        bool // for ready
@@ -65,7 +67,7 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 		return 0, t.deny(at, event.NotIdempotent, err)
 	case executed && chainStopped(t.ctx):
 		return 0, t.deny(at, event.ChainStop, err)
-	case t.attempts-t.hangs >= p.MaxAttempts:
+	case t.attempts-int(t.hangs) >= p.MaxAttempts:
 		return 0, t.deny(at, event.AttemptsSpent, err)
 	case pushed && (stop || pushback > maxPushback):
 		return 0, t.deny(at, event.ServerPushback, err)
@@ -113,6 +115,10 @@ func retryable(p *retry.Policy, at *balancer.Attempt, code codes.Code) bool {
 
 // deny tells why no attempt follows. It returns false.
 func (t *tries) deny(at *balancer.Attempt, why event.Denial, err error) bool {
+	t.method.count.deny(why)
+	t.telling.Lock()
+	t.story().Call.Denied = why
+	t.telling.Unlock()
 	if h := t.state.settings.events; h != nil {
 		h(event.RetryDenied{
 			Service: t.core.service, Method: t.method.name, Instance: at.Instance().ID(),

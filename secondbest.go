@@ -78,6 +78,8 @@ type secondCall struct {
 	short  context.Context // less what is reserved
 	began  time.Time
 
+	fetched bool // the instances were asked
+
 	key   string // of the cache
 	keeps bool   // the cache is for this call
 }
@@ -116,6 +118,9 @@ func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, a
 		s.key, s.keeps = s.keyOf()
 	}
 	o := s.ask()
+	if !s.fetched {
+		m.count.made(0)
+	}
 	if o.cause != nil || !s.failed(o.err) {
 		return o.err
 	}
@@ -139,6 +144,7 @@ func (s *secondCall) closed() bool {
 // fetch asks the instances, and the alternate if they fail. What they answer is kept.
 func (s *secondCall) fetch() inquiry {
 	began := time.Now()
+	s.fetched = true
 	executed, err := s.core.call(s.short, s.state, s.method, s.asked, s.rpc, s.began, began)
 	switch {
 	case err == nil:
@@ -148,7 +154,7 @@ func (s *secondCall) fetch() inquiry {
 	case isAnswer(status.Code(err)):
 		s.forget(began)
 	case s.short.Err() == context.DeadlineExceeded && s.ctx.Err() == nil && status.Code(err) == codes.DeadlineExceeded:
-		err = deadlineError(err, fmt.Sprintf("at its deadline, less a reserve of at most %v", s.reserve))
+		err = rephrased(err, deadlineError(err, fmt.Sprintf("at its deadline, less a reserve of at most %v", s.reserve)))
 	}
 	return s.orAlternate(inquiry{err: err, executed: executed})
 }
@@ -205,6 +211,7 @@ func (s *secondCall) served(by event.SecondBest, age time.Duration, cause error)
 	if t := s.asked.trace; t != nil {
 		t.SecondBest, t.Age = by, age
 	}
+	bump(s.method.count.second[:], secondBests[:], by)
 	for _, o := range s.rpc.opts {
 		switch o := o.(type) {
 		case grpc.HeaderCallOption:

@@ -37,10 +37,12 @@ func (c *core) stream(
 	s.changed.L = &s.mu
 	s.opener.opts = s.outlets.take(s.asked.read(opts))
 	s.asked.trace.begin(name, now)
+	if o := state.settings.observer; o != nil {
+		ctx = s.asked.observedBy(o, ctx, c.service, name, now)
+	}
 	m, err := state.methods.under(name, s.asked.policies)
 	if err != nil {
-		s.asked.end(err, now)
-		return nil, c.observe(state, name, err)
+		return nil, c.end(state, nil, name, &s.asked, err, now)
 	}
 	deadline, has := ctx.Deadline()
 	ours := !has && m.streams > 0
@@ -51,15 +53,14 @@ func (c *core) stream(
 	s.tries = tries{
 		core: c, state: state, method: m,
 		ctx: ctx, began: now, deadline: deadline, hasDeadline: has, deadlineOurs: ours,
-		route: routeOf(ctx), waits: s.asked.waits, trace: s.asked.trace,
+		route: routeOf(ctx), waits: s.asked.waits, how: s.asked.story(),
 	}
 	if _, err = s.enter(now); err != nil {
 		s.cancel()
-		s.asked.end(err, now)
-		return nil, c.observe(state, name, err)
+		return nil, c.end(state, m, name, &s.asked, s.over(err, s.asked.trace), now)
 	}
 	if s.current, err = s.open(nil, nil); err != nil {
-		return nil, c.observe(state, name, s.finish(s.current, err))
+		return nil, s.finish(s.current, err)
 	}
 	return s, nil
 }
@@ -93,7 +94,7 @@ type clientStream struct {
 
 	flows bool      // a message was received; used by who receives only
 	left  sync.Once // the gate is told
-	over  sync.Once // the caller is told
+	told  sync.Once // the caller is
 	first streamAttempt
 }
 
@@ -152,7 +153,7 @@ func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
 	if s.state.settings.instanceStreams != nil {
 		at.Priority = limit.FromContext(s.ctx)
 	}
-	if s.trace != nil {
+	if s.how != nil {
 		t.note = &AttemptTrace{Number: s.attempts, Began: time.Since(s.began)}
 	}
 	if s.executed {
@@ -166,6 +167,7 @@ func (s *clientStream) try(t *streamAttempt) (err error) {
 	if err := s.takeSlot(t); err != nil {
 		return err
 	}
+	s.observed(&t.attempt, t.note)
 	t.ClientStream, err = s.opener.streamer(&t.attempt, s.opener.desc, s.opener.conn, s.method.name, s.options(t)...)
 	t.named = t.attempt.Named()
 	return err
@@ -185,7 +187,7 @@ func (s *clientStream) finish(t *streamAttempt, err error) error {
 		s.local = isLocal(&t.attempt, err)
 		err = s.named(s.core.named(s.ctx, s.method.name, &t.attempt, err), s.method.streams)
 	}
-	s.deliver(t, err) // looks at whose end it was
+	err = s.deliver(t, err) // looks at whose end it was
 	s.cancel()
 	return err
 }
@@ -201,6 +203,9 @@ func (s *clientStream) judge(t *streamAttempt, err error) {
 			elapsed := time.Duration(s.core.fleet.At(now) - at.Picked())
 			verdict := s.verdict(t, err, elapsed, now)
 			at.Judge(verdict)
+			if t.note == nil && err != nil {
+				t.note = s.noted(at, s.attempts)
+			}
 			if t.note != nil {
 				t.note.Took, t.note.Verdict = elapsed, verdict
 			}

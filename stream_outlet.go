@@ -97,16 +97,28 @@ func (s *clientStream) ended(t *streamAttempt, err error) {
 	}
 }
 
-// deliver tells the caller, once, what the attempt that counts has brought.
-func (s *clientStream) deliver(t *streamAttempt, err error) {
+// deliver tells the caller, once, what the attempt that counts has brought. It returns err
+// with its explanation.
+func (s *clientStream) deliver(t *streamAttempt, err error) error {
+	cause := err
 	if err == io.EOF {
-		err = nil
+		cause = nil
 	}
-	s.over.Do(func() {
-		s.leaveGate(err)
+	s.told.Do(func() {
+		s.leaveGate(cause)
 		s.outlets.fill(&t.brought)
-		s.asked.end(err, s.began)
+		cause = s.core.end(s.state, s.method, s.method.name, &s.asked, s.over(cause, s.asked.trace), s.began)
 	})
+	switch {
+	case err == nil || err == io.EOF:
+		return err
+	case Explain(cause) != nil:
+		return cause
+	default: // it was told by gRPC first
+		s.telling.Lock()
+		defer s.telling.Unlock()
+		return &callError{err, s.story()}
+	}
 }
 
 // leaveGate tells throttle and method breaker how the call went, once: by its first

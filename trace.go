@@ -23,7 +23,10 @@ type CallTrace struct {
 	// SecondBest is who answered in place of an instance; empty: an instance did.
 	SecondBest event.SecondBest
 	Age        time.Duration // of an answer from a cache, the alternate's own included
-	Err        error         // what the caller got; nil: a reply
+	// Denied is why an attempt that failed was not followed by another; empty: one was, or
+	// none could have done better.
+	Denied event.Denial
+	Err    error // what the caller got; nil: a reply
 }
 
 // AttemptTrace is one attempt of a call.
@@ -39,6 +42,8 @@ type AttemptTrace struct {
 	Verdict  breaker.Verdict // on the instance, as its breaker heard it; ignored, if none was picked
 	Err      error           // nil: it brought the reply
 	CutOff   bool            // before it had an answer: another attempt answered, or its time was over
+
+	observed bool // its observer was told that it began
 }
 
 // Trace has t filled in when the call ends: the attempts, where they went, how long they
@@ -62,7 +67,30 @@ func (t *tries) traced(at *balancer.Attempt, note *AttemptTrace, err error) {
 		note.Instance, note.Address = i.ID(), i.Address()
 	}
 	note.Executed, note.Err = at.Executed(), err
-	t.trace.Attempts = append(t.trace.Attempts, *note)
+	t.telling.Lock()
+	how := t.story()
+	how.Call.Attempts = append(how.Call.Attempts, *note)
+	t.telling.Unlock()
+	if how.observer != nil && note.observed {
+		how.observer.AttemptEnds(at.Context, note)
+	}
+}
+
+// noted returns the note of an attempt that nobody asked for, and that is worth one.
+func (t *tries) noted(at *balancer.Attempt, number int) *AttemptTrace {
+	note := &AttemptTrace{Number: number}
+	if picked := at.Picked(); picked != 0 {
+		note.Began = max(0, time.Duration(picked-t.core.fleet.At(t.began)))
+	}
+	return note
+}
+
+// observed tells the observer, if there is one, that an attempt begins.
+func (t *tries) observed(at *balancer.Attempt, note *AttemptTrace) {
+	if t.how != nil && t.how.observer != nil {
+		note.observed = true
+		at.Context = t.how.observer.Attempt(at.Context, note.Number, note.Hedge)
+	}
 }
 
 type traceOption struct {

@@ -51,6 +51,36 @@ func Slog(logger *slog.Logger) Handler {
 	}
 }
 
+// Description is an event in words.
+type Description struct {
+	Level    slog.Level
+	Kind     string // "instance_changed"
+	Service  string
+	Instance string // the ID; empty: it is not about one
+	Text     string // one line with all that the event says, but for those above
+}
+
+// Describe returns what [Slog] would write of e, for handlers that show events elsewhere.
+func Describe(e Event) Description {
+	l := describe(e)
+	d := Description{Level: l.level, Kind: l.kind, Service: l.service}
+	var more []string
+	for _, a := range l.attrs[:l.n] {
+		switch a.Key {
+		case "service", "event":
+		case "instance":
+			d.Instance = a.Value.String()
+		default:
+			more = append(more, a.Key+" "+a.Value.Resolve().String())
+		}
+	}
+	d.Text = l.text
+	if more != nil {
+		d.Text += " (" + strings.Join(more, ", ") + ")"
+	}
+	return d
+}
+
 // line is one event as it is written.
 type line struct {
 	level   slog.Level

@@ -290,3 +290,26 @@ func BenchmarkSlogInAStorm(b *testing.B) {
 		handle(e)
 	}
 }
+
+func TestDescribe(t *testing.T) {
+	for _, test := range []struct {
+		event event.Event
+		want  event.Description
+	}{
+		{
+			event.InstanceChanged{Service: "orders", Instance: "a", Address: "h:1", From: event.Eligible, To: event.Ejected, Why: "5 in a row; token=abc"},
+			event.Description{
+				Level: slog.LevelWarn, Kind: "instance_changed", Service: "orders", Instance: "a",
+				Text: "instance is ejected (address h:1, from eligible, to ejected, why 5 in a row; token=***)",
+			},
+		},
+		{
+			event.ServiceBreakerChanged{Service: "orders", Open: true},
+			event.Description{Level: slog.LevelError, Kind: "service_breaker_changed", Service: "orders", Text: "service breaker opened"},
+		},
+	} {
+		if got := event.Describe(test.event); got != test.want {
+			t.Errorf("%+v, want %+v", got, test.want)
+		}
+	}
+}

@@ -113,6 +113,13 @@ func (b *Budget) Balance(now time.Time) float64 {
 	return b.balance
 }
 
+// Capacity returns how many it could pay for now, were it full.
+func (b *Budget) Capacity(now time.Time) float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.capacity(b.lastSecond(b.instant(now), b.calls.Load()))
+}
+
 // settle adds what came in since the last settling, up to the capacity. Nothing was
 // taken out in between, so it does not matter that it was not done on the way. It
 // requires b.mu.

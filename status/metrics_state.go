@@ -71,8 +71,10 @@ func stateMetrics() []Metric {
 			func(s *Status, tell tell) { tell(float64(s.Notifications.Pending)) }),
 		counter("surecall.client.notifications.sent", "{call}", "Notifications that were answered with success.", nil,
 			func(s *Status, tell tell) { tell(float64(s.Notifications.Sent)) }),
-		counter("surecall.client.notifications.dropped", "{call}", "Notifications that were not.", nil,
+		counter("surecall.client.notifications.dropped", "{call}", "Notifications that were never sent.", nil,
 			func(s *Status, tell tell) { tell(float64(s.Notifications.Dropped)) }),
+		counter("surecall.client.notifications.failed", "{call}", "Notifications that ended with an error.", nil,
+			func(s *Status, tell tell) { tell(float64(s.Notifications.Failed)) }),
 		gauge("surecall.client.shadow", "{client}", "1 in shadow mode, else 0.", nil, func(s *Status, tell tell) { tell(flag(s.Shadow)) }),
 		gauge("surecall.client.disabled", "{protection}", "1 for each protection that is switched off.", []string{AttrProtection},
 			func(s *Status, tell tell) {

@@ -72,9 +72,10 @@ type Breaker struct {
 	State     string    `json:"state"`          // "closed", "open" or "half-open"
 	Mode      string    `json:"mode,omitempty"` // set by hand
 	DryRun    bool      `json:"dry_run,omitempty"`
-	Requests  int       `json:"requests"` // in its window
-	Failures  int       `json:"failures"` // of them
-	Run       int       `json:"run"`      // of failures since the last success
+	Overruled bool      `json:"overruled,omitempty"` // it would be open, but too many are
+	Requests  int       `json:"requests"`            // in its window
+	Failures  int       `json:"failures"`            // of them
+	Run       int       `json:"run"`                 // of failures since the last success
 	Ejections int       `json:"ejections,omitempty"`
 	Until     time.Time `json:"until,omitzero"` // an open one lets a trial pass then
 }
@@ -117,8 +118,9 @@ type Limit struct {
 // Notifications are one-way calls.
 type Notifications struct {
 	Pending int    `json:"pending"`
-	Sent    uint64 `json:"sent"` // and answered with success
-	Dropped uint64 `json:"dropped"`
+	Sent    uint64 `json:"sent"`    // and answered with success
+	Failed  uint64 `json:"failed"`  // sent, and ended with an error
+	Dropped uint64 `json:"dropped"` // never sent
 }
 
 // Policy is one layer of policies. A later layer wins over an earlier one.
@@ -154,6 +156,7 @@ type BadCall struct {
 	Waited   float64   `json:"waited_seconds"` // before the first attempt
 	Code     string    `json:"code"`           // "OK": mended by another attempt
 	Error    string    `json:"error,omitempty"`
+	Denied   string    `json:"denied,omitempty"` // why the last attempt was not followed by another
 	Attempts []Attempt `json:"attempts,omitempty"`
 	Advice   []string  `json:"advice,omitempty"` // what would have helped
 }
