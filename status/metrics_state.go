@@ -25,11 +25,7 @@ func fleetMetrics() []Metric {
 		gauge("surecall.client.in_flight", "{attempt}", "Unary attempts in flight.", nil, func(s *Status, tell tell) { tell(float64(s.InFlight)) }),
 		gauge("surecall.client.streams", "{stream}", "Open streams.", nil, func(s *Status, tell tell) { tell(float64(s.Streams)) }),
 		counter("surecall.client.transitions", "{transition}", "How often an instance or a breaker went to a state.", []string{AttrOf, AttrState},
-			func(s *Status, tell tell) {
-				for _, t := range s.Transitions {
-					tell(float64(t.Count), t.Of, t.To)
-				}
-			}),
+			transitions),
 		gauge("surecall.client.source.age", "s", "Time since the source last had an answer.", nil, func(s *Status, tell tell) {
 			if s.Source.Answered {
 				tell(s.Source.Age)
@@ -39,6 +35,30 @@ func fleetMetrics() []Metric {
 			func(s *Status, tell tell) { tell(flag(s.Source.Trusted)) }),
 		gauge("surecall.client.source.instances", "{instance}", "Instances that the source lists.", nil,
 			func(s *Status, tell tell) { tell(float64(s.Source.Instances)) }),
+	}
+}
+
+// transitions are also those that have not happened yet: who looks at rates would miss the
+// first one else.
+func transitions(s *Status, tell tell) {
+	seen := map[Transition]bool{}
+	for _, t := range s.Transitions {
+		tell(float64(t.Count), t.Of, t.To)
+		seen[Transition{Of: t.Of, To: t.To}] = true
+	}
+	unseen := func(of, to string) {
+		if !seen[Transition{Of: of, To: to}] {
+			tell(0, of, to)
+		}
+	}
+	for _, state := range states() {
+		unseen("instance", string(state))
+	}
+	for _, state := range []string{"open", "half-open", "closed"} {
+		unseen("method breaker", state)
+	}
+	for _, state := range []string{"open", "closed"} {
+		unseen("service breaker", state)
 	}
 }
 

@@ -94,6 +94,23 @@ func TestWritePrometheusIsDeterministic(t *testing.T) {
 	}
 }
 
+// A counter that begins at 1 has not risen, for Prometheus: the first ejection would not show.
+func TestTransitionsBeginAtNone(t *testing.T) {
+	one := status.Transition{Of: "instance", To: "ejected", Count: 1}
+	samples := exposed(t, []status.Status{{Transitions: []status.Transition{one}}}, false)
+	for to, want := range map[string]float64{
+		`surecall_of="instance",surecall_state="ejected"`:       1,
+		`surecall_of="instance",surecall_state="failed"`:        0,
+		`surecall_of="method breaker",surecall_state="open"`:    0,
+		`surecall_of="service breaker",surecall_state="closed"`: 0,
+	} {
+		series := `surecall_client_transitions_total{surecall_service="",` + to + `}`
+		if got, ok := samples[series]; !ok || got != want {
+			t.Errorf("%s = %v, there: %v; want %v", series, got, ok, want)
+		}
+	}
+}
+
 // Prometheus refuses a scrape with two series that have the same labels.
 func TestClientsOfOneServiceAreToldApart(t *testing.T) {
 	of := func(service string, calls uint64) status.Status {
