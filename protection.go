@@ -246,8 +246,8 @@ func (m *method) keep(off protections) {
 
 // whole returns m as it would be with nothing switched off; nil for nil.
 func (m *method) whole() *method {
-	if m == nil {
-		return nil
+	if m == nil || m.kept == (keptState{m.throttle, m.breaker, m.second}) {
+		return m
 	}
 	whole := *m
 	whole.throttle, whole.breaker, whole.second = m.kept.throttle, m.kept.breaker, m.kept.second
