@@ -28,3 +28,6 @@ type CallObserver interface {
 // WithObserver has o told of every call and attempt. Of several the last wins; nil ends it.
 // It costs a call what [Trace] costs, and what o costs.
 func WithObserver(o Observer) LiveOption { return live(func(s *settings) { s.observer = o }) }
+
+// Observer returns what [WithObserver] said last; nil: nothing.
+func (c *Client) Observer() Observer { return c.core.state.Load().settings.observer }
