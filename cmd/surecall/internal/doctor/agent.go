@@ -63,11 +63,11 @@ func (w *walk) agentFault(err error) (what, remedy string) {
 	case errors.As(err, &authority):
 		return "the agent" + at + " has a certificate of an unknown authority", "set CONSUL_CACERT to the file of the authority that signed it (ca-file in the target)"
 	case errors.As(err, &name):
-		return "the agent" + at + " has a certificate for another name: " + short(name.Error()), "set CONSUL_TLS_SERVER_NAME to a name that it has (server-name in the target)"
+		return "the agent" + at + " has a certificate for another name: " + w.short(name.Error()), "set CONSUL_TLS_SERVER_NAME to a name that it has (server-name in the target)"
 	case errors.As(err, &invalid):
-		return "the agent" + at + " has an invalid certificate: " + short(invalid.Error()), "renew the agent's certificate: consul tls cert create, then consul reload"
+		return "the agent" + at + " has an invalid certificate: " + w.short(invalid.Error()), "renew the agent's certificate: consul tls cert create, then consul reload"
 	case isAlert(err):
-		return "the agent" + at + " refuses the TLS connection: " + short(err.Error()), "set CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY to a certificate that it accepts (cert-file and key-file in the target)"
+		return "the agent" + at + " refuses the TLS connection: " + w.short(err.Error()), "set CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY to a certificate that it accepts (cert-file and key-file in the target)"
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "the agent" + at + " answers without TLS, and https is asked for", "unset CONSUL_HTTP_SSL and write http:// (scheme=http in the target), or name the agent's https port"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -79,9 +79,9 @@ func (w *walk) agentFault(err error) (what, remedy string) {
 	case errors.As(err, &syntax):
 		return "what answers" + at + " is no Consul agent: its answer is no JSON", otherAddress
 	case isMuddle(err):
-		return "what answers" + at + " speaks no HTTP: " + short(err.Error()), otherAddress
+		return "what answers" + at + " speaks no HTTP: " + w.short(err.Error()), otherAddress
 	}
-	return "the agent" + at + " cannot be asked: " + short(err.Error()), otherAddress
+	return "the agent" + at + " cannot be asked: " + w.short(err.Error()), otherAddress
 }
 
 const otherAddress = "set CONSUL_HTTP_ADDR (host:port in the target) to the agent's HTTP address; its port is 8500 unless configured otherwise"
@@ -96,16 +96,16 @@ func (w *walk) statusFault(s api.StatusError) (what, remedy string) {
 	case s.Code == http.StatusTooManyRequests:
 		return "the agent" + at + " refuses connections: it has too many of this host", "raise limits.http_max_conns_per_client of the agent, or share one client per process"
 	case s.Code == http.StatusForbidden:
-		return "the agent" + at + " refuses requests from here: " + short(s.Body), "look at http_config.allow_write_http_from and at the proxy before the agent"
+		return "the agent" + at + " refuses requests from here: " + w.short(s.Body), "look at http_config.allow_write_http_from and at the proxy before the agent"
 	}
-	return fmt.Sprintf("what answers%s is no Consul agent: %d %s", at, s.Code, short(s.Body)), otherAddress
+	return fmt.Sprintf("what answers%s is no Consul agent: %d %s", at, s.Code, w.short(s.Body)), otherAddress
 }
 
 // leader looks whether the servers behind the agent can answer.
 func (w *walk) leader(ctx context.Context) bool {
-	if dc := w.query.Datacenter; dc != "" {
+	for _, dc := range append([]string{w.query.Datacenter}, w.query.Failover...) {
 		known, err := w.datacenters(ctx)
-		if err == nil && !slices.ContainsFunc(known, func(name string) bool { return strings.EqualFold(name, dc) }) {
+		if dc != "" && err == nil && !slices.ContainsFunc(known, func(name string) bool { return strings.EqualFold(name, dc) }) {
 			remedy := "consul catalog datacenters lists them; join the other one with retry_join_wan"
 			if near := similar(dc, known); len(near) > 0 {
 				remedy = "write dc=" + near[0]
@@ -119,7 +119,7 @@ func (w *walk) leader(ctx context.Context) bool {
 	if err != nil || address == "" {
 		why := ""
 		if err != nil {
-			why = ": " + consulProblem(err)
+			why = ": " + w.consulProblem(err)
 		}
 		return w.fault("leader", "Consul's servers have no leader"+why,
 			"start a majority of the servers and let them reach each other: consul operator raft list-peers, consul monitor on a server")
@@ -149,16 +149,16 @@ func (w *walk) datacenters(ctx context.Context) (known []string, err error) {
 func options(ctx context.Context) *api.QueryOptions { return (&api.QueryOptions{}).WithContext(ctx) }
 
 // consulProblem is an error of Consul without the URL.
-func consulProblem(err error) string {
+func (w *walk) consulProblem(err error) string {
 	var status api.StatusError
 	if errors.As(err, &status) {
-		return fmt.Sprintf("it answers %d: %s", status.Code, short(status.Body))
+		return fmt.Sprintf("it answers %d: %s", status.Code, w.short(status.Body))
 	}
 	var request *url.Error
 	if errors.As(err, &request) {
 		err = request.Err
 	}
-	return short(err.Error())
+	return w.short(err.Error())
 }
 
 // isAlert reports whether the other side ended a TLS handshake with an alert.

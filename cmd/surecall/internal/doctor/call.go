@@ -176,7 +176,7 @@ func praise(stage string, probes []*probe) string {
 	all, secure := len(probes), probes[0].spoke.tls
 	switch stage {
 	case "dial":
-		return share(all, all) + " accept connections"
+		return share(all, all) + ": connected"
 	case "protocol":
 		if secure {
 			return "gRPC over TLS: call with WithTransportCredentials"
@@ -192,6 +192,6 @@ func praise(stage string, probes []*probe) string {
 	case "draining":
 		return "none announces that it leaves"
 	default:
-		return share(all, all) + " say SERVING"
+		return share(all, all) + ": SERVING"
 	}
 }

@@ -29,11 +29,11 @@ func (w *walk) checks(ctx context.Context) bool {
 	}
 	all := len(w.entries)
 	if len(used) == 0 {
-		what, remedy := w.illness(unused[0])
+		what, remedy := w.illness(ctx, unused[0])
 		return w.fault("checks", fmt.Sprintf("none is used: %s: %s: %s", w.explain(ctx), label(unused[0]), what), remedy)
 	}
 	if len(unused) > 0 {
-		what, remedy := w.illness(unused[0])
+		what, remedy := w.illness(ctx, unused[0])
 		w.warn("checks", fmt.Sprintf("%d of %d are not used: %s: %s", len(unused), all, label(unused[0]), what), remedy)
 	} else {
 		w.ok("checks", "%s", counts(used))
@@ -91,7 +91,7 @@ func isMaintenance(c *api.HealthCheck) bool {
 }
 
 // illness says why an instance is not used, and what to do.
-func (w *walk) illness(e *api.ServiceEntry) (what, remedy string) {
+func (w *walk) illness(ctx context.Context, e *api.ServiceEntry) (what, remedy string) {
 	c := worst(e)
 	name := fmt.Sprintf("check %q", short(cmp.Or(c.Name, c.CheckID)))
 	switch {
@@ -105,11 +105,28 @@ func (w *walk) illness(e *api.ServiceEntry) (what, remedy string) {
 		return fmt.Sprintf("the Consul agent of its node %s is gone", e.Node.Node), "start the agent there, or if the node is gone for good: consul force-leave " + e.Node.Node
 	case strings.Contains(c.Output, "TTL expired") || c.Type == "ttl":
 		return name + " is critical: " + short(c.Output), fmt.Sprintf("the process hangs, is dead or sends no heart-beats: look at its log; if it is gone for good, on node %s: consul services deregister -id=%s", e.Node.Node, e.Service.ID)
-	case c.Output == "":
-		return name + " is critical and has not run yet", "wait for its first interval; a TTL check needs a heart-beat"
-	default:
-		return name + " is critical: " + short(c.Output), fmt.Sprintf("let the agent on node %s reach what the check asks, and the server answer it", e.Node.Node)
 	}
+	output := cmp.Or(c.Output, w.output(ctx, e, c))
+	if output == "" {
+		return name + " is critical, and Consul does not know yet why",
+			fmt.Sprintf("ask the agent on node %s, /v1/agent/checks: it tells the servers at once that a check fails, and what it printed within 5 min", e.Node.Node)
+	}
+	return name + " is critical: " + short(output), fmt.Sprintf("let the agent on node %s reach what the check asks, and the server answer it", e.Node.Node)
+}
+
+// output asks the agent what a check of one of its own services printed: the servers,
+// which the catalog is of, may be told minutes later.
+func (w *walk) output(ctx context.Context, e *api.ServiceEntry, c *api.HealthCheck) string {
+	_, info, err := w.client.Agent().AgentHealthServiceByIDOpts(e.Service.ID, options(ctx))
+	if err != nil || info == nil {
+		return ""
+	}
+	for _, own := range info.Checks {
+		if own != nil && own.CheckID == c.CheckID {
+			return own.Output
+		}
+	}
+	return ""
 }
 
 func label(e *api.ServiceEntry) string {

@@ -122,6 +122,8 @@ func (w *walk) protocol(p *probe) *finding {
 		return nil
 	case s.plain == speaksHTTP1:
 		f.what, f.remedy = "speaks HTTP/1 and no HTTP/2: it is no gRPC server", "register the port of the gRPC server; this is that of a web server, of metrics or of a gateway"
+	case noHTTP2(s.secret):
+		return &finding{"tls", withoutHTTP2, offerHTTP2}
 	case isAlert(s.secret):
 		f.stage, f.what = "tls", "refuses the TLS handshake: "+short(dialProblem(s.secret))
 		f.remedy = w.handshakeRemedy(s)

@@ -33,11 +33,11 @@ func (w *walk) narrow(ctx context.Context) bool {
 	if w.query.Filter != "" {
 		passed, _, err := w.find(ctx, w.query, w.query.Filter)
 		if err != nil {
-			return w.fault("query", "Consul cannot evaluate the filter: "+consulProblem(err),
+			return w.fault("query", "Consul cannot evaluate the filter: "+w.consulProblem(err),
 				`write the filter as in consul catalog nodes -filter, percent-encoded: filter=Service.Meta.version%20==%20%22v2%22; there is no < and no >`)
 		}
 		if len(passed) == 0 {
-			return w.fault("query", fmt.Sprintf("the filter lets none of %s through", count(all, "instance")),
+			return w.fault("query", fmt.Sprintf("the filter lets none through: not one of %d", all),
 				"compare it with what is registered: consul catalog nodes -service="+w.query.Service+" -detailed")
 		}
 		if tagged = w.tagged(passed); len(tagged) == 0 {
@@ -47,9 +47,9 @@ func (w *walk) narrow(ctx context.Context) bool {
 	}
 	w.entries = tagged
 	if len(w.query.Tags)+len(w.query.Filter) == 0 {
-		w.ok("query", "no tags, no filter: all %d are meant", all)
+		w.ok("query", "no tags, no filter: %s", share(all, all))
 	} else {
-		w.ok("query", "tags and filter leave %d of %d", len(tagged), all)
+		w.ok("query", "tags and filter leave %s", share(len(tagged), all))
 	}
 	if strings.Contains(w.query.Filter, `Checks.Status != `) {
 		w.warn("query", "Checks.Status != matches each instance that has one other check: Consul looks for any, not for all",

@@ -163,7 +163,7 @@ func (w *walk) shown(u *url.URL) string {
 func problemsOf(err error) string {
 	lines := strings.Split(err.Error(), "\n")
 	for i, line := range lines {
-		for _, prefix := range []string{"discovery/consul: ", "discovery/static: "} {
+		for _, prefix := range []string{"discovery/consul: ", "discovery/static: ", "target: "} {
 			line = strings.TrimPrefix(line, prefix)
 		}
 		lines[i] = line

@@ -52,6 +52,9 @@ func (s secrets) hide(text string) string {
 	return text
 }
 
+// short is [short] of text that may have a secret, which must not be cut in two.
+func (w *walk) short(text string) string { return short(w.secrets.hide(text)) }
+
 // count says "1 fault" or "2 faults".
 func count(n int, what string) string {
 	if n == 1 {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func (w *walk) certified(_ context.Context, p *probe) *finding {
 		f.what, f.remedy = "refuses the TLS connection: "+short(dialProblem(s.secret)), w.handshakeRemedy(s)
 		return f
 	case s.state.NegotiatedProtocol != "h2":
-		f.what, f.remedy = "speaks TLS, and does not offer HTTP/2 in it (ALPN)", `let the TLS in front of the server offer "h2": gRPC refuses connections without; or register the port of the gRPC server`
+		f.what, f.remedy = withoutHTTP2, offerHTTP2
 		return f
 	case s.secret != nil:
 		f.what, f.remedy = "speaks TLS, and hangs up or is silent after the handshake: "+short(dialProblem(s.secret)), "look at the server's log"
@@ -45,6 +46,16 @@ func (w *walk) certified(_ context.Context, p *probe) *finding {
 		p.warns = append(p.warns, finding{"tls", "the certificate ends at " + leaf.NotAfter.UTC().Format(time.RFC3339), "renew it, and look why it was not renewed by itself"})
 	}
 	return nil
+}
+
+const (
+	withoutHTTP2 = "speaks TLS, and does not offer HTTP/2 in it (ALPN)"
+	offerHTTP2   = `let what ends the TLS offer "h2": gRPC refuses connections without; or register the port of the gRPC server`
+)
+
+// noHTTP2 reports whether a server ended the handshake because it was offered HTTP/2 alone.
+func noHTTP2(err error) bool {
+	return isAlert(err) && strings.Contains(err.Error(), "no application protocol")
 }
 
 // judge checks a chain: dates, authority and name, each for itself, since they have

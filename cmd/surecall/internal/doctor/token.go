@@ -22,10 +22,13 @@ func (w *walk) token(ctx context.Context) bool {
 	case status.Code == http.StatusUnauthorized && strings.Contains(status.Body, "ACL support disabled"):
 		return w.ok("token", "ACLs are off: none is needed")
 	case status.Code == http.StatusForbidden && w.tokenFrom != "":
-		return w.fault("token", fmt.Sprintf("Consul does not know the token from %s: %s", w.tokenFrom, short(status.Body)),
+		return w.fault("token", fmt.Sprintf("Consul does not know the token from %s: %s", w.tokenFrom, w.short(status.Body)),
 			"put a valid one there: consul acl token create, or consul acl token list to see which exist")
 	case err != nil && status.Code != http.StatusForbidden && status.Code != http.StatusNotFound:
-		return w.fault("token", "Consul cannot check the token: "+consulProblem(err), "look at the log of Consul's servers: consul monitor")
+		return w.fault("token", "Consul cannot check the token: "+w.consulProblem(err), "look at the log of Consul's servers: consul monitor")
+	}
+	if w.query.Prepared != "" {
+		return w.ok("token", "the prepared query says what it may see")
 	}
 	entries, meta, err := w.find(ctx, w.query, "")
 	if err != nil {
@@ -45,11 +48,11 @@ func (w *walk) token(ctx context.Context) bool {
 	if !meta.ResultsFilteredByACLs && !deny {
 		return w.ok("token", "%s may see what there is", whose)
 	}
-	services, _ := w.catalog(ctx, w.query.Datacenter)
-	_, listed := services[w.query.Service]
+	// Without service:read an agent refuses to tell even whether it has such an instance.
+	_, _, err = w.client.Agent().AgentHealthServiceByNameOpts(w.query.Service, options(ctx))
 	switch {
-	case listed:
-		return w.fault("token", whose+" lacks node:read: Consul answers an empty list, though it knows the service", w.rules())
+	case meta.ResultsFilteredByACLs && err == nil:
+		return w.fault("token", whose+" lacks node:read: Consul answers an empty list", w.rules())
 	case w.tokenFrom == "":
 		return w.fault("token", "no token is set and Consul's policy is to deny: it answers an empty list, whatever there is",
 			"set CONSUL_HTTP_TOKEN_FILE or CONSUL_HTTP_TOKEN to a token whose policy says "+w.rule())
@@ -89,7 +92,7 @@ func (w *walk) findFault(name string, err error) bool {
 	case isTimeout(err):
 		remedy = "look whether Consul's servers are overloaded or cut off: consul operator raft list-peers"
 	}
-	return w.fault(name, "Consul cannot be asked for the service: "+consulProblem(err), remedy)
+	return w.fault(name, "Consul cannot be asked for the service: "+w.consulProblem(err), remedy)
 }
 
 // whole leaves out entries that lack a part.
