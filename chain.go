@@ -53,6 +53,9 @@ func (c *core) unary(
 	if o := state.settings.observer; o != nil {
 		ctx = asked.observedBy(o, ctx, c.service, name, now)
 	}
+	if c.header != nil {
+		asked.policies = c.header.over(ctx, asked.policies)
+	}
 	m, err := state.methods.under(name, asked.policies)
 	if err == nil {
 		if asked.notifies && m.deadline == 0 {

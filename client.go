@@ -29,6 +29,7 @@ type Client struct {
 	core     *core
 	conn     *grpc.ClientConn
 	notifier *notifier
+	unfollow func() // ends the watches of policy documents
 }
 
 // NewClient returns a client of the service that target names: see [Option] for what
@@ -44,7 +45,7 @@ func NewClient(target string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("surecall: %w", err)
 	}
-	return &Client{core: c, conn: conn, notifier: newNotifier(c)}, nil
+	return &Client{core: c, conn: conn, notifier: newNotifier(c), unfollow: c.follow()}, nil
 }
 
 // DialOptions returns what makes a connection to target surecall's, for frameworks that
@@ -53,6 +54,9 @@ func NewClient(target string, opts ...Option) (*Client, error) {
 func DialOptions(target string, opts ...Option) ([]grpc.DialOption, error) {
 	c, t, s, err := newCore(target, opts)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.followedBy(t); err != nil {
 		return nil, err
 	}
 	c.credentialed = true // the framework's own options may have credentials
@@ -75,6 +79,7 @@ func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 // Close ends all calls in flight, with the code CANCELED, and everything that the client
 // runs in the background. Notifications that are pending are dropped: see [Client.Flush].
 func (c *Client) Close() error {
+	c.unfollow()
 	c.notifier.close()
 	err := c.conn.Close()
 	c.core.answers.Clear()
@@ -85,6 +90,7 @@ func (c *Client) Close() error {
 // says what is missing.
 func (c *Client) WaitReady(ctx context.Context) error {
 	c.conn.Connect()
+	c.core.awaitDocuments(ctx)
 	for {
 		state := c.conn.GetState()
 		switch state {
@@ -132,6 +138,11 @@ type core struct {
 	// credentialed: gRPC adds credentials to calls, unseen by us.
 	credentialed bool
 	mu           sync.Mutex // one update at a time
+
+	header    *policyHeader // nil: none is read
+	documents []*document   // in the order in which they apply
+	code      *settings     // what options say, without the documents; guarded by mu
+	coded     time.Time     // since when; guarded by mu
 }
 
 // policies is everything that Update swaps, as one immutable whole.
@@ -147,11 +158,13 @@ type policies struct {
 func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	s, err := newSettings(opts)
 	t, targetErr := parseTarget(text, s.source)
-	if err = errors.Join(targetErr, err, s.checkSource(t)); err != nil {
+	documents, documentsErr := newDocuments(s, t)
+	if err = errors.Join(targetErr, err, s.checkSource(t), documentsErr); err != nil {
 		return nil, nil, nil, err
 	}
 	s.disableByEnvironment()
 	c := &core{service: t.service, target: t.dial, since: time.Now(), answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
+	c.code, c.coded, c.documents, c.header = s, time.Now(), documents, newPolicyHeader(s.policyHeader)
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)
@@ -217,16 +230,29 @@ func (c *core) newPolicies(s *settings, old *policies) *policies {
 func (c *core) update(opts []LiveOption) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.state.Load()
-	s, err := old.settings.updated(opts)
+	code, err := c.code.updated(opts)
 	if err != nil {
 		return err
 	}
+	s, err := c.under(code, nil, nil)
+	if err != nil {
+		return fmt.Errorf("surecall: with the policy documents that are in force: %w", err)
+	}
+	c.code, c.coded = code, time.Now()
+	c.install(s)
+	for _, e := range c.retryRefused() {
+		c.emit(e)
+	}
+	return nil
+}
+
+// install puts s in force. It requires c.mu.
+func (c *core) install(s *settings) {
+	old := c.state.Load()
 	c.state.Store(c.newPolicies(s, old))
 	c.fleet.Configure(c.fleetConfig(s))
 	c.warn(s, old.settings)
 	c.tellSwitched(s, old.settings)
-	return nil
 }
 
 // warn tells of what is likely not meant, patterns that fit no method among it: they may

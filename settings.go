@@ -33,6 +33,9 @@ type settings struct {
 	dial        []grpc.DialOption
 	idle        time.Duration
 	health      balancer.Health
+	// Where policy documents come from; nil: there is none.
+	owner, caller PolicySource
+	policyHeader  string // metadata that says the policies of a call; "": none does
 
 	// Live: swapped as a whole by Client.Update.
 	events          event.Handler

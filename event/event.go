@@ -277,6 +277,23 @@ type ProtectionSwitched struct {
 	By         string // who wants it off, or wanted: "code", "environment", or the name of a document
 }
 
+// PolicyApplied: a policy document is in force; or its source, of which something else was
+// told meanwhile, has again what is in force.
+type PolicyApplied struct {
+	Service string
+	Layer   string // "owner", "caller"
+	Source  string // where it comes from
+}
+
+// PolicyRefused: a policy document cannot be used, is gone, or its source has no answer. What
+// was applied last stands. Told once for each reason.
+type PolicyRefused struct {
+	Service string
+	Layer   string
+	Source  string
+	Err     error
+}
+
 // ConfigWarning: the configuration is valid but is likely not what was meant.
 type ConfigWarning struct {
 	Service string
@@ -307,4 +324,6 @@ func (RegistrationDegraded) event()  {}
 func (RegistrationRecovered) event() {}
 func (LifecycleStep) event()         {}
 func (ProtectionSwitched) event()    {}
+func (PolicyApplied) event()         {}
+func (PolicyRefused) event()         {}
 func (ConfigWarning) event()         {}

@@ -234,6 +234,12 @@ func describe(e Event) *line {
 		}
 		return newLine(slog.LevelWarn, "protection_switched", text, e.Service).
 			str("protection", e.Protection).str("by", e.By)
+	case PolicyApplied:
+		return newLine(slog.LevelInfo, "policy_applied", "policy document is in force", e.Service).
+			str("layer", e.Layer).str("source", e.Source)
+	case PolicyRefused:
+		return newLine(slog.LevelError, "policy_refused", "policy document is not in force, the one before stands", e.Service).
+			str("layer", e.Layer).str("source", e.Source).err("error", e.Err)
 	case ConfigWarning:
 		return newLine(slog.LevelWarn, "config_warning", "configuration is likely not what was meant", e.Service).
 			free("what", e.What)

@@ -72,6 +72,8 @@ var all = []event.Event{
 	event.RegistrationRecovered{Service: "orders", Instance: "a", After: time.Second},
 	event.LifecycleStep{Service: "orders", Step: "deregister", Took: time.Second, Err: errors.New("e")},
 	event.ProtectionSwitched{Service: "orders", Protection: "retry", Off: true, By: "code"},
+	event.PolicyApplied{Service: "orders", Layer: "owner", Source: "file"},
+	event.PolicyRefused{Service: "orders", Layer: "caller", Source: "file", Err: errors.New("e")},
 	event.ConfigWarning{Service: "orders", What: "w"},
 }
 

@@ -1,0 +1,258 @@
+package surecall
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/surecall/surecall/discovery"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/retry"
+)
+
+// PolicyLayer is one of the layers of what is in force, as [Client.Policies] returns them:
+// each comes over those before it.
+type PolicyLayer struct {
+	Layer   string    // "code", "owner", "caller"
+	Source  string    // where it comes from; "" for code
+	Applied time.Time // since when what it says is in force; zero: it has said nothing yet
+	Refused string    // why what its source has now is not in force; "": it is
+	Sets    []string  // which keys it has, sorted: see [PolicyDocument.Sets]; nil for code
+}
+
+// Policies returns what the client's policies come from: code, and the documents that it
+// follows, in the order in which they apply.
+func (c *Client) Policies() []PolicyLayer { return c.core.layers() }
+
+func (c *core) layers() []PolicyLayer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := []PolicyLayer{{Layer: "code", Applied: c.coded}}
+	for _, d := range c.documents {
+		all = append(all, d.PolicyLayer)
+	}
+	return all
+}
+
+// document is a policy document that a client follows.
+type document struct {
+	source PolicySource
+	heard  func()        // closes first; once
+	first  chan struct{} // closed once the source said something
+
+	// guarded by core.mu
+	PolicyLayer
+	text   []byte         // of what is in force
+	opts   []LiveOption   // that are in force
+	wanted *policyVersion // what is not, because of what else is
+}
+
+// policyVersion is a text that was found valid.
+type policyVersion struct {
+	text []byte
+	opts []LiveOption
+	sets []string
+}
+
+// newDocuments returns the documents that s names, which are not followed yet.
+func newDocuments(s *settings, t *target) (all []*document, err error) {
+	for _, l := range []struct {
+		name   string
+		source PolicySource
+	}{{"owner", s.owner}, {"caller", s.caller}} {
+		if l.source == nil {
+			continue
+		}
+		source := l.source
+		if key, ok := source.(policyKey); ok && t != nil {
+			bound, bindErr := key.bind(t)
+			if bindErr != nil {
+				err = errors.Join(err, bindErr)
+				continue
+			}
+			source = bound
+		}
+		d := &document{source: source, first: make(chan struct{}), PolicyLayer: PolicyLayer{Layer: l.name, Source: source.String()}}
+		d.heard = sync.OnceFunc(func() { close(d.first) })
+		all = append(all, d)
+	}
+	return all, err
+}
+
+// follow follows the documents until what it returns is called, which waits for the end.
+func (c *core) follow() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var watches sync.WaitGroup
+	for _, d := range c.documents {
+		watches.Go(func() { c.watch(ctx, d) })
+	}
+	return func() {
+		cancel()
+		watches.Wait()
+	}
+}
+
+// followedBy has the documents followed as long as gRPC keeps a resolver of t.
+func (c *core) followedBy(t *target) error {
+	if len(c.documents) == 0 {
+		return nil
+	}
+	if t.open == nil {
+		return fmt.Errorf("surecall: DialOptions: policy documents need a target of consul, static or memory: gRPC finds the instances of %q by itself, and does not tell when the connection ends", t.service)
+	}
+	open := t.open
+	t.open = func() (discovery.Source, func(), error) {
+		source, release, err := open()
+		if err != nil {
+			return nil, nil, err
+		}
+		stop := c.follow()
+		return source, func() { stop(); release() }, nil
+	}
+	return nil
+}
+
+// A source that gives up is asked again after this, with full jitter.
+var resumption = retry.Policy{BaseDelay: time.Second, MaxDelay: 30 * time.Second}
+
+// watch follows one document until ctx ends.
+func (c *core) watch(ctx context.Context, d *document) {
+	for n := 1; ; n++ {
+		err := d.source.Watch(ctx, func(text []byte, err error) {
+			if ctx.Err() == nil {
+				c.heed(d, text, err)
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errors.New("the source has ended")
+		}
+		c.heed(d, nil, err)
+		if pause(ctx, resumption.Delay(n, rand.Float64())) != nil {
+			return
+		}
+	}
+}
+
+// firstPolicies is how long a client that is to be ready waits for its documents.
+const firstPolicies = time.Second
+
+// awaitDocuments waits until each source has said something, but not for long.
+func (c *core) awaitDocuments(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstPolicies)
+	defer cancel()
+	for _, d := range c.documents {
+		select {
+		case <-d.first:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// heed does what a source says, and tells of it.
+func (c *core) heed(d *document, text []byte, err error) {
+	for _, e := range c.heeded(d, text, err) {
+		c.emit(e)
+	}
+	d.heard()
+}
+
+var errGone = errors.New("the document is gone: what it said last stands, until another one says otherwise; {} says nothing")
+
+func (c *core) heeded(d *document, text []byte, err error) []event.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		return d.refuse(c.service, err)
+	}
+	if text == nil {
+		if d.Applied.IsZero() {
+			d.Refused, d.wanted = "", nil
+			return nil
+		}
+		return d.refuse(c.service, errGone)
+	}
+	if !d.Applied.IsZero() && bytes.Equal(text, d.text) {
+		return d.stands(c.service)
+	}
+	parsed, err := ParsePolicy(text)
+	if err != nil {
+		return d.refuse(c.service, err)
+	}
+	d.wanted = &policyVersion{bytes.Clone(text), parsed.options(d.Layer), parsed.Sets()}
+	return append(c.try(d), c.retryRefused()...)
+}
+
+// try puts what d wants in force, if that agrees with all else.
+func (c *core) try(d *document) []event.Event {
+	next := d.wanted
+	s, err := c.under(c.code, d, next.opts)
+	if err != nil {
+		return d.refuse(c.service, fmt.Errorf("with what else is in force: %w", err), next)
+	}
+	c.install(s)
+	d.text, d.opts, d.Sets, d.Applied, d.wanted, d.Refused = next.text, next.opts, next.sets, time.Now(), nil, ""
+	return []event.Event{event.PolicyApplied{Service: c.service, Layer: d.Layer, Source: d.Source}}
+}
+
+// retryRefused tries again what was refused for what else was in force, which has changed.
+func (c *core) retryRefused() (events []event.Event) {
+	for again := true; again; {
+		again = false
+		for _, d := range c.documents {
+			if d.wanted == nil {
+				continue
+			}
+			events = append(events, c.try(d)...)
+			again = again || d.wanted == nil
+		}
+	}
+	return events
+}
+
+// under returns code's settings under the documents, with opts as those of d.
+func (c *core) under(code *settings, d *document, opts []LiveOption) (*settings, error) {
+	var all []LiveOption
+	for _, other := range c.documents {
+		if other == d {
+			all = append(all, opts...)
+		} else {
+			all = append(all, other.opts...)
+		}
+	}
+	if len(all) == 0 {
+		return code, nil
+	}
+	return code.updated(all)
+}
+
+// refuse notes why what the source has is not in force, and tells of it once. wanted is
+// what may be once all else agrees.
+func (d *document) refuse(service string, why error, wanted ...*policyVersion) []event.Event {
+	d.wanted = nil
+	if len(wanted) > 0 {
+		d.wanted = wanted[0]
+	}
+	if d.Refused == why.Error() {
+		return nil
+	}
+	d.Refused = why.Error()
+	return []event.Event{event.PolicyRefused{Service: service, Layer: d.Layer, Source: d.Source, Err: why}}
+}
+
+// stands notes that the source has what is in force.
+func (d *document) stands(service string) []event.Event {
+	d.wanted = nil
+	if d.Refused == "" {
+		return nil
+	}
+	d.Refused = ""
+	return []event.Event{event.PolicyApplied{Service: service, Layer: d.Layer, Source: d.Source}}
+}
