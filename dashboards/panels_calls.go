@@ -53,7 +53,7 @@ func retries() row {
 	return row{title: "Retries and hedges", panels: []panel{
 		{
 			title: "Attempts per call", unit: "none",
-			describe: "1 is a call without retries. Steadily above 1.1: something fails all the time and retries hide it, see Retries by reason. Below 1: calls are rejected, or answered by a cache.",
+			describe: "1 is a call without retries. Steadily above 1.1: something fails all the time and retries hide it, see Retries by reason. Below 1: calls end before their first attempt, at a limit or with an answer from a cache.",
 			queries:  []query{{rate(service, "attempts_total", ofMethod) + " / " + rate(service, "calls_total", ofMethod), "{{surecall_service}}"}},
 		},
 		{
@@ -95,10 +95,11 @@ func retries() row {
 		},
 		{
 			title: "Notifications", unit: "none",
-			describe: "One-way calls: how many wait for an answer, and how many a second were answered, or given up after their time. Dropped ones are lost to the service: find out from Calls by code why.",
+			describe: "One-way calls: how many wait for an answer, and how many a second were answered, ended with an error, or were never sent because too many wait. Failed and dropped ones are lost, and nobody gets an error: the events notification_dropped say why.",
 			queries: []query{
 				{over("sum", service, metric("notifications_pending", ofService)), "{{surecall_service}} pending"},
 				{rate(service, "notifications_sent_total", ofService), "{{surecall_service}} sent/s"},
+				{rate(service, "notifications_failed_total", ofService), "{{surecall_service}} failed/s"},
 				{rate(service, "notifications_dropped_total", ofService), "{{surecall_service}} dropped/s"},
 			},
 		},

@@ -4,14 +4,16 @@
 //
 //	go run ./examples/client                           Consul's agent: CONSUL_HTTP_ADDR, else localhost:8500
 //	go run ./examples/client -target static:///127.0.0.1:50051,127.0.0.1:50052
+//	go run ./examples/client -status 127.0.0.1:9903    and open http://127.0.0.1:9903/
 //
 // It ends on SIGINT and SIGTERM with a summary; the exit status tells whether a call
 // failed. What surecall decides is logged on stderr. The calls are in load.go, the
-// stream is in watch.go, and what is printed in status.go.
+// stream is in watch.go, what is printed in status.go, and the status page in page.go.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -31,6 +33,7 @@ type config struct {
 	target      string
 	rate        int
 	snapshotDir string
+	status      string
 	verbose     bool
 }
 
@@ -39,6 +42,7 @@ func main() {
 	flag.StringVar(&c.target, "target", "consul:///orders", "the service to call")
 	flag.IntVar(&c.rate, "rate", 100, "calls a second, 1 to 10000")
 	flag.StringVar(&c.snapshotDir, "snapshot-dir", "", "folder to keep the last known instances in, to start from while Consul is down")
+	flag.StringVar(&c.status, "status", "", "address of the status page, with /metrics for Prometheus beside it; empty: none")
 	flag.BoolVar(&c.verbose, "v", false, "log all that surecall decides, not only warnings")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -57,6 +61,13 @@ func run(ctx context.Context, c config) error {
 	client, err := surecall.NewClient(c.target, options(c)...)
 	if err != nil {
 		return err
+	}
+	if c.status != "" {
+		stop, err := servePage(c.status, client)
+		if err != nil {
+			return errors.Join(err, client.Close())
+		}
+		defer stop()
 	}
 	stub := orders.NewOrdersClient(client) // as from a *grpc.ClientConn
 
