@@ -1,8 +1,41 @@
 // Command surecall looks at services as surecall's clients see them.
 //
+//	surecall watch [flags] TARGET     shows a service's instances and what changes, live
+//	surecall list [flags] TARGET      prints a service's instances once
 //	surecall doctor [flags] TARGET    says why a service cannot be called, and what to do
 //	surecall version                  prints the version
 //	surecall help [COMMAND]           prints this, or the flags of a command
+//
+// # Watch and list
+//
+//	go run ./cmd/surecall watch consul:///orders
+//	surecall watch http://127.0.0.1:6060/surecall/
+//	surecall list -json -ca ca.pem 'consul:///orders?tag=v2' | jq '.clients[0].instances[].state'
+//
+// Of a client's target, watch and list become a client that makes no calls: it connects to
+// every instance, watches its health and probes it each 2 s. It says what can be seen from
+// where it runs, and not what another client holds of the instances by its calls. Of a
+// status page (surecall.StatusHandler) they show what the clients of that process hold, and
+// their calls.
+//
+// On a terminal the table of watch stays in place, the instances in trouble first, as many
+// as there is room for; anywhere else it is printed anew each time that a state changes.
+// What registries and servers say is shown with control characters escaped. With -json,
+// list prints one document, {"clients": [status.Status, …]}, and watch a line of such each
+// time that a state changes.
+//
+// Nothing is sent that needs protection, so without -tls, -ca, -cert, -server-name or
+// -insecure they connect in plaintext, and say so if nobody answers.
+//
+// The exit status is 0 if an instance is eligible (of watch: when it is interrupted), 1 if
+// none is or there is no answer, 2 if the command is not used as it should be.
+//
+// Flags, besides those for TLS and -health-service, which are doctor's:
+//
+//	-probe DURATION      probe an instance that was silent for so long; 0: never; default 2s
+//	-interval DURATION   of watch, between two looks; default 500ms
+//	-timeout DURATION    of list, for connections to be made or refused; default 3s
+//	-json                print JSON
 //
 // # Doctor
 //
@@ -59,6 +92,8 @@ type command struct {
 
 // commands are all but help.
 var commands = []command{
+	{"watch", "watch [flags] TARGET", "shows a service's instances and what changes, live", runWatch},
+	{"list", "list [flags] TARGET", "prints a service's instances once", runList},
 	{"doctor", "doctor [flags] TARGET", "says why a service cannot be called, and what to do", runDoctor},
 	{"version", "version", "prints the version", runVersion},
 }

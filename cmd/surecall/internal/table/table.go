@@ -201,3 +201,6 @@ func (p *part) more(drawn int) line {
 	}
 	return line{{fmt.Sprintf("… and %d more: %s", len(p.sorted)-drawn, strings.Join(named, ", ")), dim}}
 }
+
+// Text returns a text of unknown origin as one line that a terminal may be given.
+func Text(s string) string { return written([]line{text(s)}, Options{}) }

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/surecall/surecall/cmd/surecall/internal/table"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/status"
+)
+
+// defaultSettle is how long list waits for connections.
+const defaultSettle = 3 * time.Second
+
+const listUsage = `usage: surecall list [flags] TARGET | PAGE
+
+Prints the instances of a service once, a line for each, and a line that counts them.
+
+TARGET and PAGE are as for watch: a client's target, of which list becomes a client that
+makes no calls, or the status page of a running process. It prints as soon as each instance
+is connected or known not to be, at the latest after -timeout.
+
+The exit status is 0 if an instance is eligible, 1 if none is or there is no answer, 2 if
+the command is not used as it should be.
+
+`
+
+func runList(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, code, ok := parseView("list", listUsage, args, stdout, stderr)
+	if !ok {
+		return code
+	}
+	f, err := o.open()
+	if err != nil {
+		return fail(stderr, badUsage, err)
+	}
+	defer f.close()
+	v, err := settled(ctx, f, o.timeout)
+	if err == nil {
+		err = printList(o, v, stdout)
+	}
+	if err == nil {
+		err = v.lacking()
+	}
+	if err != nil {
+		return fail(stderr, 1, err)
+	}
+	return 0
+}
+
+// settled reads f until its instances have been connected, or refused it.
+func settled(ctx context.Context, f feed, timeout time.Duration) (view, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	ticker := time.NewTicker(frameInterval)
+	defer ticker.Stop()
+	for {
+		v, err := f.read(ctx)
+		if err != nil || f.changed() == nil || settles(v.all) {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, nil
+		case <-ticker.C:
+		case <-f.changed():
+		}
+	}
+}
+
+func settles(all []status.Status) bool {
+	for n := range all {
+		s := &all[n]
+		// gRPC's own resolvers answer, or instances would not be there.
+		if !s.Source.Answered && len(s.Instances) == 0 {
+			return false
+		}
+		for i := range s.Instances {
+			if s.Instances[i].State == string(event.Connecting) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func printList(o *viewing, v view, stdout io.Writer) error {
+	if o.json {
+		content, err := json.MarshalIndent(document{v.all}, "", " ")
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(stdout, table.JSON(content)+"\n")
+		return err
+	}
+	_, options := onTerminal(stdout)
+	_, err := fmt.Fprint(stdout, table.List(v.all, options))
+	return err
+}
+
+// lacking says why no instance is eligible, if so.
+func (v view) lacking() error {
+	for n := range v.all {
+		for i := range v.all[n].Instances {
+			if v.all[n].Instances[i].Eligible {
+				return nil
+			}
+		}
+	}
+	if v.trouble != "" && v.trouble != "connecting" {
+		return errors.New(v.trouble)
+	}
+	return errors.New("no instance is eligible")
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/event"
+	"github.com/surecall/surecall/status"
+)
+
+// clientFeed is a client of the target, which makes no calls.
+type clientFeed struct {
+	client *surecall.Client
+	wake   chan struct{} // holds one value: something happened
+	how    string
+	// assumed: nobody said whether the instances want TLS.
+	assumed bool
+}
+
+func openClient(o *viewing) (feed, error) {
+	f := &clientFeed{wake: make(chan struct{}, 1), how: "a client that only looks: it makes no calls"}
+	options := []surecall.Option{
+		surecall.WithHealthService(o.healthService),
+		surecall.WithEvents(func(event.Event) {
+			select {
+			case f.wake <- struct{}{}:
+			default: // it is to read already
+			}
+		}),
+	}
+	if o.probe > 0 {
+		options = append(options, surecall.WithActiveProbe(o.probe))
+	}
+	if o.secure() {
+		config, err := o.tlsConfig()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, surecall.WithTransportCredentials(credentials.NewTLS(config)))
+	} else {
+		options = append(options, surecall.WithInsecure())
+		f.assumed = !o.insecure
+	}
+	var err error
+	if f.client, err = surecall.NewClient(o.target, options...); err != nil {
+		return nil, err
+	}
+	f.client.Conn().Connect()
+	return f, nil
+}
+
+func (f *clientFeed) read(context.Context) (view, error) {
+	s := f.client.Status()
+	return view{all: []status.Status{s}, how: f.how, trouble: f.trouble(&s)}, nil
+}
+
+// trouble says why no instance is eligible, if so.
+func (f *clientFeed) trouble(s *status.Status) string {
+	connects := false
+	for i := range s.Instances {
+		if s.Instances[i].Eligible {
+			return ""
+		}
+		connects = connects || s.Instances[i].State == string(event.Connecting)
+	}
+	if connects || !s.Source.Answered && s.Source.Why == "" {
+		return "connecting"
+	}
+	hint := ""
+	if f.assumed && len(s.Instances) > 0 {
+		hint = "; nobody answers in plaintext: if they want TLS, give -tls or -ca"
+	}
+	return f.refusal() + hint
+}
+
+// refusal is what a call would be told now.
+func (f *clientFeed) refusal() string {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	var r *surecall.Rejection
+	if err := f.client.WaitReady(over); errors.As(err, &r) {
+		return r.Error()
+	}
+	return "no instance is eligible"
+}
+
+func (f *clientFeed) changed() <-chan struct{} { return f.wake }
+
+func (f *clientFeed) close() { _ = f.client.Close() }
