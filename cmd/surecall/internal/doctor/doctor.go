@@ -95,7 +95,7 @@ func New(o Options) (*Doctor, error) {
 }
 
 // Run walks until the end, a fault that leaves nothing to call, or the end of ctx. It
-// tells each step once it is done; told may be nil.
+// tells each step once it is done; told may be nil. A walk that ctx ends finds no health.
 func (d *Doctor) Run(ctx context.Context, told func(Step)) *Report {
 	if told == nil {
 		told = func(Step) {}
@@ -109,6 +109,9 @@ func (d *Doctor) Run(ctx context.Context, told func(Step)) *Report {
 		if !w.bounded(ctx, s) {
 			break
 		}
+	}
+	if ctx.Err() != nil {
+		w.report.Healthy = false
 	}
 	w.skipRest()
 	return w.report

@@ -44,7 +44,8 @@ func (s Step) WriteTo(w io.Writer) (int64, error) {
 type Report struct {
 	// Target is what was examined, without token and password.
 	Target string `json:"target"`
-	// Healthy is true if no step is a fault. There may be warnings.
+	// Healthy is true if the walk came to its end and no step is a fault. There may be
+	// warnings.
 	Healthy bool   `json:"healthy"`
 	Steps   []Step `json:"steps"`
 }
@@ -61,8 +62,11 @@ func (r *Report) Summary() string {
 		}
 	}
 	text := "no fault found"
-	if faults > 0 {
+	switch {
+	case faults > 0:
 		text = count(faults, "fault")
+	case !r.Healthy:
+		text = "interrupted"
 	}
 	if warnings > 0 {
 		text += ", " + count(warnings, "warning")
@@ -70,7 +74,7 @@ func (r *Report) Summary() string {
 	return text
 }
 
-// ExitCode is that of a command that reports r: 0, or 1 if there is a fault.
+// ExitCode is that of a command that reports r: 0, or 1 if r is not healthy.
 func (r *Report) ExitCode() int {
 	if r.Healthy {
 		return 0

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,12 +21,13 @@ import (
 // target takes the target apart as a client would.
 func (w *walk) target(ctx context.Context) bool {
 	text := w.options.Target
-	w.report.Target = fit(beforeQuery(text))
+	w.noteWritten(text)
+	w.report.Target = fit(w.secrets.hide(beforeQuery(text)))
 	u, err := url.Parse(text)
-	scheme, _, isURL := strings.Cut(text, "://")
+	isURL := strings.Contains(text, "://")
 	switch {
 	case !isURL && isHostPort(text):
-		u, scheme = &url.URL{Scheme: "dns", Path: "/" + text}, "dns"
+		u = &url.URL{Scheme: "dns", Path: "/" + text}
 	case err != nil:
 		return w.fault("target", "the target is no URL: "+urlProblem(err), "write scheme:///service?key=value, for example consul:///orders, and percent-encode what is special")
 	case !isURL && u.Scheme == "":
@@ -34,7 +36,7 @@ func (w *walk) target(ctx context.Context) bool {
 		return w.fault("target", "the target has no slashes after its scheme", "write consul:///"+strings.Trim(beforeQuery(u.Opaque), "/"))
 	}
 	w.scheme = u.Scheme
-	w.report.Target = fit(w.shown(u))
+	w.report.Target = fit(w.secrets.hide(shown(u)))
 	switch u.Scheme {
 	case "consul":
 		return w.consulTarget(u)
@@ -45,7 +47,7 @@ func (w *walk) target(ctx context.Context) bool {
 	case "memory":
 		return w.fault("target", "a registry in memory lives within its process", "examine a target of consul, static or dns")
 	default:
-		return w.fault("target", fmt.Sprintf("the scheme %q is unknown here", scheme), "write consul:///service, static:///host:port or dns:///host:port")
+		return w.fault("target", fmt.Sprintf("the scheme %q is unknown here", u.Scheme), "write consul:///service, static:///host:port or dns:///host:port")
 	}
 }
 
@@ -109,6 +111,19 @@ func (w *walk) dnsTarget(ctx context.Context, u *url.URL) bool {
 	return w.ok("target", "%q resolves to %s: %s", host, count(len(addresses), "address"), some(addresses))
 }
 
+// written is how a target may hold a token or a password, well-formed or not.
+var written = regexp.MustCompile(`(?i)[?&]token=([^&#]*)|^[^?]*:/*(?:[^?:@]*:)?([^?:@]*)@`)
+
+// noteWritten remembers the secrets in the text of a target.
+func (w *walk) noteWritten(text string) {
+	for _, match := range written.FindAllStringSubmatch(text, -1) {
+		for _, secret := range match[1:] {
+			plain, _ := url.QueryUnescape(secret)
+			w.secrets.add(secret, plain)
+		}
+	}
+}
+
 // noteSecrets remembers what no line may have, and where the token comes from.
 func (w *walk) noteSecrets(c consul.Config) {
 	file := c.TokenFile
@@ -137,7 +152,7 @@ func (w *walk) noteSecrets(c consul.Config) {
 }
 
 // shown is u without password and token.
-func (w *walk) shown(u *url.URL) string {
+func shown(u *url.URL) string {
 	copied := *u
 	copied.User, copied.RawQuery, copied.Fragment = nil, "", ""
 	values, _ := url.ParseQuery(u.RawQuery)
@@ -145,7 +160,6 @@ func (w *walk) shown(u *url.URL) string {
 	for key, list := range values {
 		for _, v := range list {
 			if strings.EqualFold(key, "token") {
-				w.secrets.add(v)
 				v = "***"
 			}
 			params = append(params, key+"="+v)
