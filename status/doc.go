@@ -4,4 +4,26 @@
 //
 // A Status is a copy of one moment. Counters begin at 0 with the client. Times in the JSON
 // are seconds as a number, moments are RFC 3339.
+//
+// # The page
+//
+// [Handler] serves the page; Client.StatusHandler and StatusHandler of package surecall make
+// one of clients. It is one HTML document without anything from elsewhere, complete without
+// JavaScript. With it, the page follows: a stream of server-sent events carries the elements
+// that changed, rendered by the server.
+//
+//	what                                             how much, how often
+//	a change of state: an instance, a breaker        shown within 0.3 s
+//	counts, latencies                                once a second
+//	pages open at once                               32; one more is told to try again
+//	a page that reads slowly                         gets fewer and newer messages; let go after 10 s in one
+//	instances on the page                            1,000 of a service, 2,000 in all, those in trouble first
+//	bad calls and events on the page                 the newest 30 and 60 of each service
+//
+// While no page is open nothing runs; for all that are open together each state is read and
+// rendered once, which takes a quarter of one core at most, however many instances there are.
+//
+// All that comes from a registry or a server is taken for hostile: it is escaped, its control
+// characters are replaced, and its length is bounded. The page runs no script and loads
+// nothing but its own (Content-Security-Policy), cannot be framed and is not stored.
 package status
