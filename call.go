@@ -83,6 +83,8 @@ func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, erro
 		}
 		err = a.try(&u.rpc, now)
 		u.judge(a, err, time.Now())
+	} else if a.note == nil {
+		a.note = u.noted(&a.attempt, a.number)
 	}
 	if a.hedge == nil {
 		u.traced(&a.attempt, a.note, err)

@@ -98,3 +98,6 @@ func HasSecondBest(c *Client, method string) bool {
 
 // nowhere is an alternate that is not needed.
 type nowhere struct{ grpc.ClientConnInterface }
+
+// CodeName is how a status spells the code of err.
+func CodeName(err error) string { return codeName(codeOf(err)) }

@@ -40,9 +40,6 @@ func (c *core) stream(
 	if o := state.settings.observer; o != nil {
 		ctx = s.asked.observedBy(o, ctx, c.service, name, now)
 	}
-	if c.header != nil {
-		s.asked.policies = c.header.over(ctx, s.asked.policies)
-	}
 	m, err := state.methods.under(name, s.asked.policies)
 	if err != nil {
 		return nil, c.end(state, nil, name, &s.asked, err, now)
@@ -180,7 +177,11 @@ func (s *clientStream) try(t *streamAttempt) (err error) {
 // if it must.
 func (s *clientStream) again(t *streamAttempt, err error) bool {
 	wait, again := s.next(&t.attempt, err, false, false, time.Now())
-	return again && pause(s.ctx, wait) == nil
+	if !again || pause(s.ctx, wait) != nil {
+		return false
+	}
+	s.method.count.retry(int(known(codeOf(err))))
+	return true
 }
 
 // finish ends the call with t, which counts. It returns what the caller gets.
@@ -202,13 +203,13 @@ func (s *clientStream) judge(t *streamAttempt, err error) {
 		if err == io.EOF {
 			err = nil
 		}
+		if t.note == nil && err != nil {
+			t.note = s.noted(at, s.attempts)
+		}
 		if at.Instance() != nil {
 			elapsed := time.Duration(s.core.fleet.At(now) - at.Picked())
 			verdict := s.verdict(t, err, elapsed, now)
 			at.Judge(verdict)
-			if t.note == nil && err != nil {
-				t.note = s.noted(at, s.attempts)
-			}
 			if t.note != nil {
 				t.note.Took, t.note.Verdict = elapsed, verdict
 			}

@@ -16,6 +16,10 @@ import (
 // judge tells breaker, balancer, limits and what is learned how the attempt ended, and
 // gives its slots back.
 func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
+	if a.note == nil && err != nil {
+		a.note = u.noted(&a.attempt, a.number)
+		a.note.Hedge = a.isHedge()
+	}
 	if a.attempt.Instance() == nil {
 		u.release(len(u.method.concurrency))
 		return
@@ -25,10 +29,6 @@ func (u *unaryCall) judge(a *unaryAttempt, err error, now time.Time) {
 	verdict := u.verdict(a, err, elapsed, clock, now)
 	a.attempt.Judge(verdict)
 	u.sample(&a.attempt, u.load(a, verdict, err, elapsed), elapsed, now)
-	if a.note == nil && err != nil {
-		a.note = u.noted(&a.attempt, a.number)
-		a.note.Hedge = a.isHedge()
-	}
 	if a.note != nil {
 		a.note.Took, a.note.Verdict, a.note.CutOff = elapsed, verdict, a.cutShort || a.outrun
 	}
