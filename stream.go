@@ -40,6 +40,9 @@ func (c *core) stream(
 	if o := state.settings.observer; o != nil {
 		ctx = s.asked.observedBy(o, ctx, c.service, name, now)
 	}
+	if c.header != nil {
+		s.asked.policies = c.header.over(ctx, s.asked.policies)
+	}
 	m, err := state.methods.under(name, s.asked.policies)
 	if err != nil {
 		return nil, c.end(state, nil, name, &s.asked, err, now)
