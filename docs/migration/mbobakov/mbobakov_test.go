@@ -10,6 +10,19 @@ import (
 	"github.com/surecall/surecall/examples/orders"
 )
 
+// What the old client loses, the new one does not: else the tests would show nothing.
+func TestBeforeLosesACall(t *testing.T) {
+	f := fleet.Start(t, 3)
+	conn, err := mbobakov.Before("consul://" + f.Agent + "/orders?healthy=true&wait=14s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if o := f.KillOne(t, conn); o.Failed == 0 {
+		t.Error("no call failed, though one was under way on the instance that was killed")
+	}
+}
+
 // Both live in one process: what the old import registered for all of gRPC does not touch
 // a surecall client.
 func TestAfterSurvivesAKillBesideBefore(t *testing.T) {
