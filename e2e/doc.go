@@ -24,6 +24,10 @@
 // that it can be lowered. What a scenario changes beyond that is a flag, and printed. A
 // black hole is made of network namespaces, which takes root and iproute2.
 //
+// TestDoctor… runs the program surecall against set-ups that are broken in one way each, of
+// Consul and of servers: what it says and what it advises is compared, and that it says
+// nothing of a sound one.
+//
 // # Environment
 //
 //	CONSUL_BIN              the Consul to run; without it the scenarios skip

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/consul"
@@ -46,6 +49,26 @@ func ExampleSource_Watch() {
 	// Output:
 	// orders-1 10.0.0.7:50051 weight 10
 	// context canceled
+}
+
+func ExampleSource_Client() {
+	server := agent()
+	defer server.Close()
+	source, err := consul.New(consul.Config{Address: server.URL})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer source.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	entries, meta, err := source.Client().Health().Service("orders", "", false, (&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(entries[0].Node.Address, entries[0].Checks.AggregatedStatus(), meta.LastIndex)
+	// Output: 10.0.0.7 passing 42
 }
 
 func ExampleSource_Explain() {

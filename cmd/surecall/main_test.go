@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// The exit status and where the text goes are what scripts rely on.
+func TestRun(t *testing.T) {
+	for _, test := range []struct {
+		args        string
+		code        int
+		out, errors string // what stdout and stderr have; empty: nothing
+	}{
+		{"", 2, "", "surecall doctor [flags] TARGET"},
+		{"help", 0, "surecall doctor [flags] TARGET", ""},
+		{"--help", 0, "surecall version", ""},
+		{"help doctor", 0, "-health-service", ""},
+		{"doctor -h", 0, "usage: surecall doctor", ""},
+		{"cure", 2, "", `unknown command "cure"`},
+		{"help cure", 2, "", `unknown command "cure"`},
+		{"version", 0, "surecall ", ""},
+		{"version now", 2, "", "usage: surecall version"},
+		{"doctor", 2, "", "usage: surecall doctor"},
+		{"doctor -cert a static:///a:1", 2, "", "want both or neither"},
+		{"doctor consul://orders", 1, "FAULT  target", ""},
+		{"doctor -json consul://orders", 1, `"status": "fault"`, ""},
+	} {
+		var out, errors bytes.Buffer
+		code := run(t.Context(), strings.Fields(test.args), &out, &errors)
+		if code != test.code || !has(out.String(), test.out) || !has(errors.String(), test.errors) {
+			t.Errorf("surecall %s: exit status %d, stdout %q, stderr %q: want %d, %q, %q", test.args, code, &out, &errors, test.code, test.out, test.errors)
+		}
+	}
+}
+
+func has(text, want string) bool { return strings.Contains(text, want) && (want != "" || text == "") }
+
+// The package comment lists the flags that there are.
+func TestUsageInTheComment(t *testing.T) {
+	var out, none bytes.Buffer
+	run(t.Context(), []string{"help", "doctor"}, &out, &none)
+	text, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment, _, _ := strings.Cut(string(text), "\npackage main")
+	for line := range strings.Lines(out.String()) {
+		if name, ok := strings.CutPrefix(line, "  -"); ok {
+			if name, _, _ = strings.Cut(strings.TrimSpace(name), " "); !strings.Contains(comment, "-"+strings.TrimSpace(name)) {
+				t.Errorf("the package comment lacks -%s", name)
+			}
+		}
+	}
+}
