@@ -292,9 +292,6 @@ func (s *settings) fleetOff() balancer.Off {
 
 // tellSwitched tells of what s switches off or on again.
 func (c *core) tellSwitched(s, before *settings) {
-	if s.events == nil {
-		return
-	}
 	var was protections
 	if before != nil {
 		was = before.off()
@@ -306,7 +303,7 @@ func (c *core) tellSwitched(s, before *settings) {
 			if now&bit == 0 {
 				wanted = before.disabled // by whoever no longer wants it off
 			}
-			s.events(event.ProtectionSwitched{
+			c.emit(event.ProtectionSwitched{
 				Service: c.service, Protection: string(p), Off: now&bit != 0, By: whoWants(wanted, bit),
 			})
 		}

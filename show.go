@@ -22,6 +22,9 @@ func (c *Client) Status() status.Status {
 	n := c.Notifications()
 	s.Notifications = status.Notifications{Pending: n.Pending, Sent: n.Sent, Failed: n.Failed, Dropped: n.Dropped}
 	s.Source = shownSource(c.Source())
+	for _, p := range c.Policies() {
+		s.Policies = append(s.Policies, status.Policy{Layer: p.Layer, From: p.Source, Since: p.Applied, Refused: p.Refused, Sets: p.Sets})
+	}
 	return s
 }
 
@@ -30,6 +33,9 @@ func (c *core) status() status.Status {
 	s := status.Status{
 		Service: c.service, Target: c.target, At: now, Since: c.since,
 		Budget: status.Budget{Tokens: state.budget.Balance(now), Capacity: state.budget.Capacity(now)},
+	}
+	for _, p := range c.disabled() {
+		s.Disabled = append(s.Disabled, string(p))
 	}
 	for _, i := range c.fleet.Status() {
 		s.Instances = append(s.Instances, shownInstance(i))
