@@ -21,8 +21,8 @@ const listUsage = `usage: surecall list [flags] TARGET | PAGE
 Prints the instances of a service once, a line for each, and a line that counts them.
 
 TARGET and PAGE are as for watch: a client's target, of which list becomes a client that
-makes no calls, or the status page of a running process. It prints as soon as each instance
-is connected or known not to be, at the latest after -timeout.
+makes no calls, or the address of the status page of a running process. It prints as soon as
+each instance is connected or known not to be, at the latest after -timeout.
 
 The exit status is 0 if an instance is eligible, 1 if none is or there is no answer, 2 if
 the command is not used as it should be.
@@ -75,9 +75,8 @@ func settled(ctx context.Context, f feed, timeout time.Duration) (view, error) {
 func settles(all []status.Status) bool {
 	for n := range all {
 		s := &all[n]
-		// gRPC's own resolvers answer, or instances would not be there.
-		if !s.Source.Answered && len(s.Instances) == 0 {
-			return false
+		if len(s.Instances) == 0 {
+			return false // they may come, and if not, why is known a little later
 		}
 		for i := range s.Instances {
 			if s.Instances[i].State == string(event.Connecting) {
@@ -111,7 +110,7 @@ func (v view) lacking() error {
 			}
 		}
 	}
-	if v.trouble != "" && v.trouble != "connecting" {
+	if v.trouble != "" {
 		return errors.New(v.trouble)
 	}
 	return errors.New("no instance is eligible")

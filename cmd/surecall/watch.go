@@ -18,6 +18,7 @@ const (
 	maxInterval     = time.Hour
 	defaultInterval = 500 * time.Millisecond
 	frameInterval   = 50 * time.Millisecond
+	firstFrame      = 300 * time.Millisecond // at the latest, if instances are still connecting
 )
 
 const watchUsage = `usage: surecall watch [flags] TARGET | PAGE
@@ -64,8 +65,8 @@ func watch(ctx context.Context, f feed, s screen, interval time.Duration) error 
 	var last view
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	v, err := settled(ctx, f, firstFrame)
 	for {
-		v, err := f.read(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -94,6 +95,7 @@ func watch(ctx context.Context, f feed, s screen, interval time.Duration) error 
 				return err
 			}
 		}
+		v, err = f.read(ctx)
 	}
 }
 
@@ -147,7 +149,8 @@ func (v view) draw(o table.Options, now time.Time) string {
 // fail tells what is wrong, a line for each thing, and returns code.
 func fail(stderr io.Writer, code int, err error) int {
 	for what := range strings.Lines(err.Error()) {
-		fmt.Fprint(stderr, table.Text("surecall: "+strings.TrimSuffix(what, "\n")))
+		what = "surecall: " + strings.TrimPrefix(strings.TrimSuffix(what, "\n"), "surecall: ")
+		fmt.Fprint(stderr, table.Text(what))
 	}
 	return code
 }

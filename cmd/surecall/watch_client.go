@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/grpc/credentials"
 
@@ -59,24 +60,28 @@ func (f *clientFeed) read(context.Context) (view, error) {
 
 // trouble says why no instance is eligible, if so.
 func (f *clientFeed) trouble(s *status.Status) string {
-	connects := false
+	if len(s.Instances) == 0 && !s.Source.Answered && s.Source.Why != "" {
+		return s.Source.Why
+	}
+	if len(s.Instances) == 0 {
+		return f.refusal()
+	}
+	plaintext := false
 	for i := range s.Instances {
 		if s.Instances[i].Eligible {
 			return ""
 		}
-		connects = connects || s.Instances[i].State == string(event.Connecting)
+		// What gRPC says of a server that hangs up on plaintext: for a hint, it may be guessed.
+		plaintext = plaintext || f.assumed && strings.Contains(s.Instances[i].Why, "server preface")
 	}
-	if connects || !s.Source.Answered && s.Source.Why == "" {
-		return "connecting"
+	if plaintext {
+		return "no instance is eligible, in plaintext: if they want TLS, give -tls or -ca; else -insecure"
 	}
-	hint := ""
-	if f.assumed && len(s.Instances) > 0 {
-		hint = "; nobody answers in plaintext: if they want TLS, give -tls or -ca"
-	}
-	return f.refusal() + hint
+	return "no instance is eligible"
 }
 
-// refusal is what a call would be told now.
+// refusal is what a call would be told now: of a service without instances it says what
+// the source knows.
 func (f *clientFeed) refusal() string {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -84,7 +89,7 @@ func (f *clientFeed) refusal() string {
 	if err := f.client.WaitReady(over); errors.As(err, &r) {
 		return r.Error()
 	}
-	return "no instance is eligible"
+	return "connecting"
 }
 
 func (f *clientFeed) changed() <-chan struct{} { return f.wake }

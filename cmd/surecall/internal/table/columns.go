@@ -25,8 +25,8 @@ type column struct {
 	width int
 }
 
-// columnsOf are those that have something to say of one of the instances; the last one,
-// WHY, is as wide as there is room.
+// columnsOf are those that have something to say of one of the instances. WHY comes last,
+// and is as wide as there is room.
 func columnsOf(s *status.Status, rows []*status.Instance, o Options) []column {
 	all := []column{
 		{title: "STATE", limit: 16, value: func(_ *status.Status, i *status.Instance) string { return lookOf(i.State).named(o.ASCII) }},
@@ -37,16 +37,13 @@ func columnsOf(s *status.Status, rows []*status.Instance, o Options) []column {
 		{title: "PRIO", right: true, limit: 6, drop: 7, value: func(_ *status.Status, i *status.Instance) string { return unless(i.Priority, 0) }},
 		{title: "WEIGHT", right: true, limit: 8, drop: 5, value: func(_ *status.Status, i *status.Instance) string { return strconv.Itoa(i.Weight) }},
 		{title: "SHARE", right: true, limit: 6, drop: 4, value: portion},
-		{title: "IN FLIGHT", right: true, limit: 12, drop: 1, value: func(_ *status.Status, i *status.Instance) string { return within(i.InFlight, i.Limit) }},
+		{title: "IN FLIGHT", right: true, limit: 12, drop: 1, value: inFlight},
 		{title: "STREAMS", right: true, limit: 12, drop: 8, value: streams},
 		{title: "LATENCY", right: true, limit: 8, drop: 3, value: latency},
 		{title: "BREAKER", limit: 20, drop: 7, value: breaker},
 		{title: "WHY", limit: maxText, value: why},
 	}
 	return slices.DeleteFunc(all, func(c column) bool {
-		if c.drop < 6 && c.title != "WHY" {
-			return false
-		}
 		return !slices.ContainsFunc(rows, func(i *status.Instance) bool { return c.value(s, i) != "" })
 	})
 }
@@ -73,12 +70,22 @@ func portion(_ *status.Status, i *status.Instance) string {
 	return percent(i.SlowStart * i.Share)
 }
 
-func latency(_ *status.Status, i *status.Instance) string {
-	if i.Latency == 0 {
+func inFlight(s *status.Status, i *status.Instance) string {
+	if !calling(s) {
+		return ""
+	}
+	return within(i.InFlight, i.Limit)
+}
+
+func latency(s *status.Status, i *status.Instance) string {
+	if !calling(s) {
 		return "" // no call has measured it
 	}
 	return took(i.Latency)
 }
+
+// calling reports whether the client makes calls, and has not only looked.
+func calling(s *status.Status) bool { return len(s.Methods) > 0 || s.InFlight+s.Streams > 0 }
 
 func streams(_ *status.Status, i *status.Instance) string {
 	if i.Streams == 0 {
@@ -107,7 +114,7 @@ func why(_ *status.Status, i *status.Instance) string {
 			parts = append(parts, text)
 		}
 	}
-	add(i.Why != "", i.Why)
+	add(i.Why != "", bare(i.Why))
 	add(i.Mode != "", "by hand: "+i.Mode)
 	if b := i.Breaker; open(b) && b.DryRun {
 		add(true, "its breaker runs dry: it would be "+b.State)
@@ -116,6 +123,16 @@ func why(_ *status.Status, i *status.Instance) string {
 	add(i.Rest <= 0 && i.Share < 1, "had too much to do")
 	add(i.SlowStart < 1 && i.Eligible, "slow start")
 	return strings.Join(parts, "; ")
+}
+
+// bare takes off what gRPC wraps around the error of a connection: the end of the text
+// tells most, and is cut off first.
+func bare(text string) string {
+	_, inner, ok := strings.Cut(text, `desc = "transport: `)
+	if !ok {
+		return text
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(inner, "Error while dialing: "), `"`)
 }
 
 // fitted gives the columns their widths, and drops those that find no room.

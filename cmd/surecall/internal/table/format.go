@@ -12,8 +12,8 @@ const none = "-"
 
 // took writes seconds in three digits and a unit.
 func took(seconds float64) string {
-	if math.IsNaN(seconds) || seconds < 0 {
-		return none
+	if math.IsNaN(seconds) || seconds <= -1 {
+		return none // two clocks may differ a little, and that is nothing
 	}
 	for _, unit := range []struct {
 		size float64

@@ -35,7 +35,7 @@ func sample() status.Status {
 		InFlight: 7, Budget: status.Budget{Tokens: 8.4, Capacity: 10},
 		Limits: []status.Limit{{Scope: "client", InFlight: 7, Limit: 1024}},
 		Events: []status.Event{
-			{At: at(3), Level: "WARN", Kind: "instance_changed", Text: "instance is failed instance=orders-3", Instance: "orders-3"},
+			{At: at(3), Level: "WARN", Kind: "instance_changed", Text: "instance is failed (from eligible, to failed)", Instance: "orders-3"},
 			{At: at(1), Level: "INFO", Kind: "attempt_retried", Text: "attempt failed, another follows", Instance: "orders-3"},
 		},
 		BadCalls: []status.BadCall{{

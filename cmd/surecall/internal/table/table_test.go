@@ -34,8 +34,8 @@ STATE       INSTANCE   ADDRESS          ZONE  WEIGHT  SHARE  IN FLIGHT  LATENCY 
 CALLS THAT FAILED OR WERE MENDED
 12:03:01  OK  /orders.v1.Orders/Get in 130ms: orders-3 failure after 128ms, orders-1 success after 2.0ms
 EVENTS
-12:03:03  WARN   instance is failed instance=orders-3
-12:03:01  INFO   attempt failed, another follows
+12:03:03  WARN   orders-3 instance is failed (from eligible, to failed)
+12:03:01  INFO   orders-3 attempt failed, another follows
 note
 `},
 		{"narrow, low, and plain", []status.Status{sample()}, Options{Width: 50, Height: 9, Note: "note", ASCII: true}, `
@@ -52,8 +52,8 @@ note
 		{"two services", []status.Status{quiet, {Service: "none", Shadow: true, Disabled: []string{"retry"}}}, Options{Width: 80, Height: 20}, `
 users  consul:///users  1 instance: 1 connecting
 source  1 instance, answered 12s ago, not trusted: connection refused
-STATE         INSTANCE  ADDRESS     SHARE  IN FLIGHT  LATENCY  WHY
-◌ connecting  users-1   10.0.1.1:1      -          0        -  no connection yet
+STATE         INSTANCE  ADDRESS     WEIGHT  WHY
+◌ connecting  users-1   10.0.1.1:1       1  no connection yet
 none    no instance
 note    shadow mode: nothing is acted on · switched off: retry
 source  no answer yet
@@ -171,7 +171,7 @@ func TestNatural(t *testing.T) {
 
 func TestFormats(t *testing.T) {
 	for got, want := range map[string]string{
-		took(0): "0s", took(-1): "-", took(0.0000004): "0s", took(0.00034): "340us", took(0.0012): "1.2ms", took(0.25): "250ms",
+		took(0): "0s", took(-1): "-", took(-1e-6): "0s", took(0.0000004): "0s", took(0.00034): "340us", took(0.0012): "1.2ms", took(0.25): "250ms",
 		took(1.04): "1.0s", took(59): "59s", took(150): "2m", took(7200): "2h", took(1e5): "1d", took(1e300): ">99999d",
 		percent(0.354): "35%", percent(1): "100%", percent(1e9): "-", amount(8.9): "8", amount(1e300): "-",
 		count(0): "0", count(999): "999", count(1000): "1,000", count(1234567): "1,234,567",

@@ -27,6 +27,9 @@ func timeline(all []status.Status, limit int) []line {
 		if len(all) > 1 {
 			l = l.and(e.service+": ", dim)
 		}
+		if e.Instance != "" {
+			l = l.and(e.Instance+" ", bold)
+		}
 		lines = append(lines, l.and(e.Text, plain))
 	}
 	return lines
