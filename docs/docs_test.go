@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/status"
 )
 
@@ -127,6 +128,35 @@ func TestGoBlocksAreCompiled(t *testing.T) {
 	}
 	if blocks < 10 {
 		t.Errorf("found %d blocks of Go, want at least 10", blocks)
+	}
+}
+
+// A block of JSON is a policy document that clients take.
+func TestJSONBlocksArePolicies(t *testing.T) {
+	for name, text := range documents(t) {
+		for _, m := range fence.FindAllStringSubmatch(text, -1) {
+			if m[1] != "json" {
+				continue
+			}
+			if _, err := surecall.ParsePolicy([]byte(m[2])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// The runbooks of the alerts are sections that exist.
+func TestRunbooksExist(t *testing.T) {
+	sections := anchors(read(t, "troubleshooting.md"))
+	runbooks := regexp.MustCompile(`runbook_url: \S*/docs/(\S+)`).FindAllStringSubmatch(read(t, "../dashboards/rules.yml"), -1)
+	if len(runbooks) < 10 {
+		t.Fatalf("found %d runbooks, want at least 10", len(runbooks))
+	}
+	for _, m := range runbooks {
+		path, anchor, _ := strings.Cut(m[1], "#")
+		if path != "troubleshooting.md" || !slices.Contains(sections, anchor) {
+			t.Errorf("dashboards/rules.yml: %s: no such section", m[1])
+		}
 	}
 }
 
