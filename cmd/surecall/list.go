@@ -22,7 +22,8 @@ Prints the instances of a service once, a line for each, and a line that counts 
 
 TARGET and PAGE are as for watch: a client's target, of which list becomes a client that
 makes no calls, or the address of the status page of a running process. It prints as soon as
-each instance is connected or known not to be, at the latest after -timeout.
+the source is trusted and each instance connected or known not to be, at the latest after
+-timeout.
 
 The exit status is 0 if an instance is eligible, 1 if none is or there is no answer, 2 if
 the command is not used as it should be.
@@ -77,6 +78,9 @@ func settles(all []status.Status) bool {
 		s := &all[n]
 		if len(s.Instances) == 0 {
 			return false // they may come, and if not, why is known a little later
+		}
+		if s.Source.Answered && !s.Source.Trusted {
+			return false // it may yet be, also just after instances have come
 		}
 		for i := range s.Instances {
 			if s.Instances[i].State == string(event.Connecting) {
