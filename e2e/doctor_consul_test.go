@@ -137,6 +137,17 @@ var serviceFaults = []fault{
 		"leader", `knows no datacenter "dc11": it knows dc1`, "write dc=dc1",
 	},
 	{
+		"a namespace of the community edition", func(w *ward) visit { return w.visit("?ns=team") },
+		"service", "Namespaces are a Consul Enterprise feature", "take ns and partition out",
+	},
+	{
+		"an unknown peer", func(w *ward) visit {
+			w.register(w.closed(), nil)
+			return w.visit("?peer=us")
+		},
+		"service", `in peer "us", but without the peer it does`, "consul peering list",
+	},
+	{
 		"a tag that nobody has", func(w *ward) visit {
 			w.register(w.closed(), map[string]any{"Tags": []string{"version-2"}})
 			return w.visit("?tag=version2")
@@ -253,6 +264,9 @@ func TestDoctorAcrossDatacenters(t *testing.T) {
 	check(w.visit(""), "service", "but datacenter us has it", "write consul:///"+w.service+"?dc=us")
 	if d := see(t, w.visit("?dc=us")); !d.Healthy {
 		t.Errorf("with the datacenter that has it:\n%s", d.text)
+	}
+	if d := see(t, w.visit("?dc=eu,us")); !d.Healthy || !strings.Contains(d.text, "us stands in") {
+		t.Errorf("with both datacenters:\n%s", d.text)
 	}
 	two[0].Servers[0].Kill()
 	check(w.visit(""), "leader", "Consul's servers have no leader", "consul operator raft list-peers")

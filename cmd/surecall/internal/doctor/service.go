@@ -31,11 +31,17 @@ func (w *walk) service(ctx context.Context) bool {
 	if len(entries) > 0 {
 		return w.ok("service", "Consul has %s of %q", count(len(entries), "instance"), w.query.Service)
 	}
+	if w.standIn(ctx) {
+		return true
+	}
 	services, err := w.catalog(ctx, w.query.Datacenter)
 	if err != nil {
 		return w.findFault("service", err)
 	}
 	what := fmt.Sprintf("Consul knows no service %q%s", w.query.Service, w.where())
+	if _, here := services[w.query.Service]; here && w.query.Peer != "" {
+		return w.fault("service", what+", but without the peer it does", "take peer out of the target, or let the peer export the service: consul peering list")
+	}
 	if elsewhere := w.elsewhere(ctx); len(elsewhere) > 0 {
 		return w.fault("service", fmt.Sprintf("%s, but datacenter %s has it", what, some(elsewhere)),
 			fmt.Sprintf("write consul:///%s?dc=%s", w.query.Service, elsewhere[0]))
@@ -45,6 +51,24 @@ func (w *walk) service(ctx context.Context) bool {
 	}
 	return w.fault("service", fmt.Sprintf("%s, nor one of a similar name among %d", what, len(services)),
 		"start an instance and look at its log for the registration; consul catalog services lists what is there")
+}
+
+// standIn goes on with the first of the target's other datacenters that has the service,
+// as clients do.
+func (w *walk) standIn(ctx context.Context) bool {
+	for _, dc := range w.query.Failover {
+		q := w.query
+		q.Datacenter = dc
+		entries, _, err := w.find(ctx, q, "")
+		if err != nil || len(entries) == 0 {
+			continue
+		}
+		w.warn("service", fmt.Sprintf("datacenter %s has no instance of %q: %s stands in, and is looked at here", w.query.Datacenter, w.query.Service, dc),
+			"start instances there, or name "+dc+" first in dc")
+		w.entries, w.query = entries, q
+		return true
+	}
+	return false
 }
 
 // where says in which part of Consul the service was looked for.
@@ -112,7 +136,9 @@ func (w *walk) prepared(ctx context.Context) bool {
 // explain is what package discovery/consul says of a query that finds nothing.
 func (w *walk) explain(ctx context.Context) string {
 	if e, ok := w.source.(discovery.Explainer); ok {
-		return e.Explain(ctx, w.query)
+		q := w.query
+		q.Failover = nil // a source is asked for one datacenter at a time
+		return e.Explain(ctx, q)
 	}
 	return "nothing is found"
 }
