@@ -214,6 +214,27 @@
 // disable and close breakers while the program runs. A breaker whose policy says DryRun
 // decides, counts and tells, and holds nobody back.
 //
+// # To see, to explain, to steer
+//
+//	[Explain]                  how a call came to its error, and what would have helped
+//	[Client.BadCalls]          the flight recorder: calls that went badly, the last ones
+//	[Client.Status]            all that a client holds, with its counters: package status
+//	[Client.StatusHandler]     the same as a page, as JSON, and for Prometheus
+//	[WithEvents]               what changes, as it happens: package event
+//	[WithObserver]             every call and attempt; module surecall/otel makes metrics and spans of it
+//	[WithShadow]               all is computed and nothing acted on; [Client.Shadow] reports what would have been done
+//	[WithDisabled]             protections switched off at run time; SURECALL_DISABLE for one start
+//	[WithPolicyDocuments]      policies as JSON, from a key of Consul or a file
+//	[WithPolicyHeader]         policies of one call from its metadata, in a test environment
+//
+// Policies come in layers, each over the one before: what code says (NewClient and Update),
+// the document of the service's owner, the document of the caller, ForCall.
+// [Client.Policies] shows them. Command surecall shows a service in a terminal (watch, list)
+// and finds out why one cannot be reached (doctor).
+//
+// None of it costs a call that succeeds at its first attempt more than one atomic addition,
+// until an observer is installed.
+//
 // # One call
 //
 // [Trace] tells what happened to it: its attempts, where they went, how long they waited
@@ -238,7 +259,8 @@
 //
 // # Errors
 //
-// A server's error reaches the caller untouched. What surecall refuses itself is a
+// A server's error reaches the caller with its status untouched, wrapped so that
+// [Explain] knows it again: compare with errors.Is, or by its code. What surecall refuses itself is a
 // [Rejection], which says in one line what an operator can act on, and matches a sentinel:
 //
 //	code                sentinels
