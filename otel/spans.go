@@ -25,6 +25,7 @@ const (
 	attrAttempts = attribute.Key("surecall.call.attempts")
 	attrWaited   = attribute.Key("surecall.call.waited")
 	attrAge      = attribute.Key("surecall.call.age")
+	attrDenied   = attribute.Key("surecall.call.denied")
 	attrNumber   = attribute.Key("surecall.attempt.number")
 	attrHedge    = attribute.Key("surecall.attempt.hedge")
 	attrQueued   = attribute.Key("surecall.attempt.queued")
@@ -110,7 +111,7 @@ func endAttempt(span trace.Span, a *surecall.AttemptTrace) {
 
 // end ends the span of a call.
 func end(span trace.Span, t *surecall.CallTrace) {
-	attrs := append(make([]attribute.KeyValue, 0, 7), attrAttempts.Int(len(t.Attempts)))
+	attrs := append(make([]attribute.KeyValue, 0, 8), attrAttempts.Int(len(t.Attempts)))
 	if t.Waited > 0 {
 		attrs = append(attrs, attrWaited.Float64(t.Waited.Seconds()))
 	}
@@ -119,6 +120,9 @@ func end(span trace.Span, t *surecall.CallTrace) {
 	}
 	if t.Age > 0 {
 		attrs = append(attrs, attrAge.Float64(t.Age.Seconds()))
+	}
+	if t.Denied != "" {
+		attrs = append(attrs, attrDenied.String(string(t.Denied)))
 	}
 	var rejection *surecall.Rejection
 	if t.Err != nil && errors.As(t.Err, &rejection) && rejection.Reason != nil {

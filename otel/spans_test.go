@@ -84,6 +84,15 @@ func TestSpans(t *testing.T) {
 			},
 		},
 		{
+			name:    "may not be retried",
+			options: []surecall.Option{surecall.WithNotIdempotent("/" + getName)},
+			fault:   failFirst,
+			want: []span{
+				call(codes.Error, attrs{"surecall.call.denied": "not idempotent", "error.type": "UNAVAILABLE", "surecall.call.attempts": "1"}),
+				attempt(codes.Error, attrs{"surecall.attempt.executed": "true"}),
+			},
+		},
+		{
 			name:    "hedge wins",
 			options: []surecall.Option{surecall.WithHedge(retry.Hedge{Delay: 10 * ms})},
 			fault: func(c *surecalltest.Cluster) {
