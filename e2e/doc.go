@@ -26,7 +26,8 @@
 //
 // TestDoctor… runs the program surecall against set-ups that are broken in one way each, of
 // Consul and of servers: what it says and what it advises is compared, and that it says
-// nothing of a sound one.
+// nothing of a sound one. TestWatch… runs it on a pseudo-terminal, and compares what stands
+// on the screen.
 //
 // # Environment
 //

@@ -19,6 +19,9 @@ const (
 	endOfAll  = "\x1b[J"
 )
 
+// stopTimeout is how long a process may take to be stopped by itself.
+const stopTimeout = time.Second
+
 // liveScreen draws each view over the one before, on the terminal's second screen, and
 // leaves the first one as it was.
 type liveScreen struct {
@@ -67,7 +70,23 @@ func (s *liveScreen) handle(sig os.Signal) error {
 		return nil
 	}
 	s.restore()
-	return stopSelf() // and go on here when it is continued
+	if err := stopSelf(); err != nil {
+		return err
+	}
+	// A process is stopped a little after it has asked for it, and nothing may be drawn until
+	// then. One that cannot be stopped, the first of a container, goes on after a while.
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case sig := <-s.notified:
+			if continues(sig) {
+				return nil
+			}
+		case <-timer.C:
+			return nil
+		}
+	}
 }
 
 func (s *liveScreen) restore() {

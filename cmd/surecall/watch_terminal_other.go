@@ -12,4 +12,6 @@ func terminalSignals() []os.Signal { return nil }
 
 func stops(os.Signal) bool { return false }
 
+func continues(os.Signal) bool { return false }
+
 func stopSelf() error { return nil }

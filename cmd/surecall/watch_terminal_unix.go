@@ -44,4 +44,6 @@ func terminalSignals() []os.Signal {
 
 func stops(sig os.Signal) bool { return sig == syscall.SIGTSTP }
 
+func continues(sig os.Signal) bool { return sig == syscall.SIGCONT }
+
 func stopSelf() error { return syscall.Kill(syscall.Getpid(), syscall.SIGSTOP) }
