@@ -10,7 +10,7 @@ nested=("${modules[@]:1}")
 
 echo "test: plan:"
 echo "test:   1. unit tests of the root module, -race"
-echo "test:   2. locate or build Consul (CONSUL_BIN overrides; a cold build takes minutes), and iproute2"
+echo "test:   2. locate or build Consul (CONSUL_BIN overrides; a cold build takes minutes), iproute2 and Chromium"
 echo "test:   3. tests of the root module that need Consul, -race"
 n=4
 for module in "${nested[@]}"; do
@@ -42,7 +42,8 @@ stage "root module" env -u CONSUL_BIN go test -race -timeout 10m ./...
 stage "allocations" go test -count=1 -run Alloc ./...
 stage "Consul" locate_consul
 stage "iproute2" scripts/iproute.sh
-export SURECALL_REQUIRE_CONSUL=1
+stage "Chromium" scripts/chromium.sh
+export SURECALL_REQUIRE_CONSUL=1 SURECALL_REQUIRE_CHROMIUM=1
 stage "root module with Consul" go test -race -timeout 10m ./discovery/... ./internal/...
 stage "README and examples with Consul" go test -race -p 1 -timeout 10m -run 'README|OnConsul' . ./examples/...
 for module in "${nested[@]}"; do

@@ -14,10 +14,10 @@
 //
 //	what                                             how much, how often
 //	a change of state: an instance, a breaker        shown within 0.3 s
-//	counts, latencies                                once a second
+//	counts, latencies                                once a second; every 2 s with 1,000 instances shown
 //	pages open at once                               32; one more is told to try again
 //	a page that reads slowly                         gets fewer and newer messages; let go after 10 s in one
-//	instances on the page                            1,000 of a service, 2,000 in all, those in trouble first
+//	instances on the page                            1,000, which the services share, those in trouble first
 //	bad calls and events on the page                 the newest 30 and 60 of each service
 //
 // While no page is open nothing runs; for all that are open together each state is read and

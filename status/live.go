@@ -9,7 +9,8 @@ import (
 const (
 	readersMost = 32                     // of the event stream
 	glance      = 200 * time.Millisecond // between two looks for what changed state
-	pace        = time.Second            // between two views that differ in numbers only
+	pace        = time.Second            // between two views that differ in numbers only,
+	paced       = 500                    // of so many elements; of more, longer in proportion
 )
 
 // live makes views while there are readers, each view for all of them.
@@ -79,9 +80,10 @@ func (l *live) watch(r *run) {
 		all := l.read()
 		if now := essence(all); now != state || !began.Before(next) {
 			state = now
-			r.publish(renderer.page(all, began, ""))
+			v := renderer.page(all, began, "")
+			r.publish(v)
 			// However many instances there are, numbers take a tenth of a core at most,
-			next = began.Add(max(pace, 10*time.Since(began)))
+			next = began.Add(max(pace, pace*time.Duration(len(v.byID))/paced, 10*time.Since(began)))
 		}
 		// and instances that come and go all the time, a quarter.
 		timer.Reset(max(glance, 4*time.Since(began)))

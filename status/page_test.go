@@ -55,8 +55,8 @@ func TestPageSaysEverything(t *testing.T) {
 		"2 of 2 services need a look", "8 of 12 eligible", "3 of 5 eligible", // verdicts
 		"consul:///orders", "lists 12 instances, trusted", "answered 3 s ago", // the source
 		"191,435", "4 failed", "closed 9 of 812 failed", "41 of 60", "17 of 1,024", "4 of 4 2 wait", // what clients do
-		"1 failed 1 ejected 1 suspect 1 draining 8 eligible",                                            // the bar
-		"orders-4 10.0.0.4:80 failed connection error: desc", "connect: connection refused",             // instances
+		"1 failed 1 ejected 1 suspect 1 draining 8 eligible",                                // the bar
+		"orders-4 10.0.0.4:80 failed connection error: desc", "connect: connection refused", // instances
 		"orders-2 10.0.0.2:80 ejected ejected until 12:00:04", "a trial from 12:00:04, ejected 2×", //
 		"open 19 of 31 failed 5 in a row", "slow start 43 %", "5.0 ms", //
 		"orders.v1.Orders/Get idempotent", "retried after: 84 UNAVAILABLE, 4 hang", "12 hedges, 5 won", "retry denied: 1 not idempotent", // methods

@@ -13,9 +13,8 @@ import (
 
 // The most that the page shows; the JSON has all of it.
 const (
-	rowsOfPage    = 2000 // instances
-	rowsOfService = 1000
-	rowsAtLeast   = 20 // of a service, however many services there are
+	rowsOfPage    = 1000 // instances, which the services share
+	rowsAtLeast   = 20   // of a service, however many services there are
 	methodsShown  = 200
 	eventsShown   = 60
 	badCallsShown = 30
@@ -88,7 +87,7 @@ func (r *renderer) page(all []Status, now time.Time, query string) *view {
 	v := &view{Version: r.version, Query: query, Shape: shapeOf(all), byID: make(map[string]part, len(r.previous)+16)}
 	r.next = v
 	verdicts := make([]verdict, len(all))
-	most := max(rowsAtLeast, min(rowsOfService, rowsOfPage/max(1, len(all))))
+	most := max(rowsAtLeast, rowsOfPage/max(1, len(all)))
 	for n := range all {
 		verdicts[n] = judge(&all[n])
 		v.Services = append(v.Services, r.service(n, &all[n], verdicts[n], most))

@@ -62,16 +62,20 @@ type instanceRow struct {
 	key string
 }
 
-// bar is a small bar, of 48 units at most; Shown is false if there is nothing to compare.
+// bar is a small bar, of as many units as steps at most; Shown is false if there is nothing
+// to compare.
 type bar struct {
 	Shown bool
 	Width int
 	Tone  string
 }
 
+// steps is how finely a bar is drawn: the style sheet has a class for each.
+const steps = 24
+
 func barOf(part, whole float64) bar {
 	f := fraction(part, whole)
-	b := bar{Shown: whole > 0, Width: int(f*48 + 0.5)}
+	b := bar{Shown: whole > 0, Width: int(f*steps + 0.5)}
 	if f > 0 {
 		b.Width = max(1, b.Width)
 	}
