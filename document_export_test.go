@@ -1,6 +1,9 @@
 package surecall
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // EffectivePolicy returns what is in force, as a document: the client's own policies, and
 // those of methods by their names. What is off is off there, and nothing is left out but
@@ -43,4 +46,17 @@ func InForce(c *Client) any { return c.core.state.Load() }
 // Deadline is how long calls of a method may take.
 func Deadline(c *Client, method string) time.Duration {
 	return c.core.state.Load().methods.find(method).deadline
+}
+
+// HeadersKnown is how many headers of calls are remembered.
+func HeadersKnown(c *Client) int {
+	c.core.header.mu.Lock()
+	defer c.core.header.mu.Unlock()
+	return len(c.core.header.known)
+}
+
+// HeaderOver is what a client does with each call that may have a header of that name.
+func HeaderOver(name string) func(context.Context) int {
+	h := newPolicyHeader(name)
+	return func(ctx context.Context) int { return len(h.over(ctx, nil)) }
 }

@@ -20,8 +20,8 @@ type Key struct {
 	Datacenter, Namespace, Partition string
 }
 
-// keyInterval is the least time between two returns of a watched key after a burst: a key
-// that does not exist returns with every write to its neighbours.
+// keyInterval is the least time between two waits for a change of a key after a burst: for
+// a key that does not exist they end with every write to its neighbours.
 const keyInterval = 200 * time.Millisecond
 
 // WatchKey calls update, one call at a time, with the value of a key, and again with each
@@ -82,7 +82,7 @@ type keyAnswer struct {
 func (w *keyWatch) run(ctx context.Context) {
 	limit := rate.NewLimiter(rate.Every(keyInterval), burst)
 	next, failures := plan{}, 0
-	for pause(ctx, next.pause) && limit.Wait(ctx) == nil {
+	for pause(ctx, next.pause) {
 		a, err := w.read(ctx, next)
 		switch {
 		case ctx.Err() != nil:
@@ -91,24 +91,29 @@ func (w *keyWatch) run(ctx context.Context) {
 			failures++
 			next = plan{pause: backoff(failures, permanent(err), backoffMax, rand.Float64)}
 		default:
-			failures, next = 0, w.after(next, a)
+			failures, next = 0, w.after(next, a, func() time.Duration { return limit.Reserve().Delay() })
 		}
 		w.tell(a.value, err)
 	}
 }
 
-// after plans the read after an answer to asked.
-func (w *keyWatch) after(asked plan, a keyAnswer) plan {
-	next := plan{index: max(a.index, 1), wait: w.agent.WaitTime}
+// after plans the read after an answer to asked. It waits for a change only right after an
+// answer: once there was a pause, the registry may have lost its data meanwhile, and waiting
+// on the old index would blind us.
+func (w *keyWatch) after(asked plan, a keyAnswer, delay func() time.Duration) plan {
+	wait := plan{index: a.index, wait: w.agent.WaitTime}
 	switch {
-	case a.index == 0: // a proxy strips the header: waiting on 1 would return at once, for ever
-		next = plan{pause: pollPause}
-	case a.index < asked.index: // the registry lost its data: waiting on the old index would blind us
-		next = plan{}
+	case a.index == 0: // a proxy strips the header: waiting would return at once, for ever
+		return plan{pause: pollPause}
+	case asked.index == 0:
+		return wait
 	case asked.index == a.index && a.took < asked.wait/2:
-		next.pause = earlyPause
+		return plan{pause: earlyPause}
 	}
-	return next
+	if d := delay(); d > 0 || a.index < asked.index {
+		return plan{pause: d}
+	}
+	return wait
 }
 
 // tell hands over what the user does not have.
