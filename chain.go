@@ -47,6 +47,9 @@ func (c *core) unary(
 	ctx context.Context, name string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
 	state, now := c.state.Load(), time.Now()
+	if state.dry != nil {
+		return c.shadowUnary(ctx, state, name, rpc{req, reply, conn, invoker, opts}, now)
+	}
 	var asked asked
 	opts = asked.read(opts)
 	asked.trace.begin(name, now)

@@ -130,6 +130,7 @@ type core struct {
 	source   resolver.Monitor // shown by Client.Source
 	sourced  bool             // the source is ours, and not one of gRPC's own resolvers
 	conns    conns
+	ledger   atomic.Pointer[ledger]  // of shadow mode, the present or the last one; nil: never
 	answers  *answers.Store[inquiry] // what WithCache keeps
 	recorder recorder
 	target   string    // as gRPC is told it
@@ -151,6 +152,7 @@ type policies struct {
 	methods       *methods
 	service       *breaker.Service // nil: none, or it is switched off
 	keptService   *breaker.Service // switched off or not
+	dry           *policies        // in shadow mode: what is decided by; nil: all that is decided is done
 	trialInterval time.Duration
 	budget        *retry.Budget
 }
@@ -173,6 +175,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 }
 
 func (c *core) fleetConfig(s *settings) balancer.Config {
+	s = s.effective()
 	return balancer.Config{
 		Service: c.service, Policy: s.balancer, Breaker: s.breaker, Concurrency: s.instance, Streams: s.instanceStreams, Health: s.health, Events: c.emit,
 		Sever: c.conns.sever,
@@ -184,12 +187,13 @@ func (c *core) fleetConfig(s *settings) balancer.Config {
 			}
 			return newRejection(ErrNoInstance, c.service, method, r)
 		},
-		Off: s.fleetOff(),
+		Off:   s.fleetOff(),
+		Plain: s.shadow,
 	}
 }
 
-// newPolicies compiles s. What old has learned and counted is kept.
-func (c *core) newPolicies(s *settings, old *policies) *policies {
+// compile compiles s for newPolicies.
+func (c *core) compile(s *settings, old *policies) *policies {
 	p := &policies{settings: s}
 	if old == nil {
 		p.methods = c.newMethods(s, nil)

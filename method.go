@@ -42,6 +42,7 @@ type method struct {
 	throttle    *limit.Throttler // nil: none
 	breaker     *breaker.Method  // nil: none
 	kept        keptState        // of what may be switched off
+	shadow      *shadowMethod    // in shadow mode
 	settings    methodSettings
 	count       *tally
 }
@@ -166,6 +167,7 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 // newMethod compiles what options say, less what is switched off. What old has learned and
 // counted is kept; nil: there is none.
 func (t *methods) newMethod(name string, said methodSettings, old *method) *method {
+	said = t.settings.rehearsed(said)
 	r := t.settings.withoutDisabled(said)
 	old = old.whole()
 	m := &method{
@@ -195,6 +197,9 @@ func (t *methods) newMethod(name string, said methodSettings, old *method) *meth
 	m.second = newSecondBest(name, &r, old)
 	m.idempotent = r.isIdempotent(name)
 	m.keep(t.settings.off())
+	if t.settings.shadow {
+		m.shadow = t.core.ledger.Load().shadow(m)
+	}
 	return m
 }
 

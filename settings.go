@@ -54,6 +54,7 @@ type settings struct {
 	rules           []rule                 // by rising length of their patterns
 	disabled        map[string]protections // who wants what off; a map is never changed
 	misnamed        []string               // in the environment
+	shadow          bool                   // nothing that is decided is done
 
 	errs []error
 }

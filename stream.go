@@ -33,6 +33,9 @@ func (c *core) stream(
 	ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, name string, streamer grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
 	state, now := c.state.Load(), time.Now()
+	if state.dry != nil {
+		return c.shadowStream(ctx, state, name, opener{desc, conn, streamer, opts}, now)
+	}
 	s := &clientStream{opener: opener{desc, conn, streamer, nil}, cancel: func() {}}
 	s.changed.L = &s.mu
 	s.opener.opts = s.outlets.take(s.asked.read(opts))

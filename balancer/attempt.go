@@ -40,20 +40,22 @@ type Attempt struct {
 	Begun int64
 
 	// Written by the picker.
-	instance *Instance
-	replaced *replaced
-	breaker  *breaker.Instance
-	word     uint64 // the breaker's, at the pick
-	trial    breaker.Trial
-	judged   bool
-	answered bool // anything came back on it
-	sent     bool // a stream was created: the server may have executed the call
-	trailer  metadata.MD
-	id       string
-	done     func(balancer.DoneInfo)
-	class    int            // of its patience; -1: it has none
-	slot     *limit.Limiter // of the instance's limit that has a slot of it; nil: none
-	among    int            // as many were in flight when it gave that back
+	instance    *Instance
+	replaced    *replaced
+	breaker     *breaker.Instance
+	word        uint64 // the breaker's, at the pick
+	trial       breaker.Trial
+	judged      bool
+	answered    bool // anything came back on it
+	sent        bool // a stream was created: the server may have executed the call
+	plain       bool // the choice was, and so nothing is asked of the instance: see plainPicker
+	wouldRefuse bool // it was picked for that alone
+	trailer     metadata.MD
+	id          string
+	done        func(balancer.DoneInfo)
+	class       int            // of its patience; -1: it has none
+	slot        *limit.Limiter // of the instance's limit that has a slot of it; nil: none
+	among       int            // as many were in flight when it gave that back
 
 	picked atomic.Int64             // when, on the fleet's clock
 	on     atomic.Pointer[Instance] // where it is in flight
@@ -164,7 +166,7 @@ func (a *Attempt) begin(i *Instance, sc balancer.SubConn, trial breaker.Trial, n
 		a.done = a.finished
 	}
 	result := balancer.PickResult{SubConn: sc, Done: a.done}
-	if i.info.Load().Lifecycle {
+	if i.info.Load().Lifecycle && !a.plain {
 		a.id = strconv.FormatUint(a.Fleet.random(), 36)
 		result.Metadata = metadata.MD{wire.AttemptID: {a.id}}
 	}

@@ -34,6 +34,9 @@ func (f *Fleet) newBreaker(i *Instance) *breaker.Instance {
 
 func (f *Fleet) breakerChanged(i *Instance, c breaker.Change) {
 	if c.DryRun {
+		if c.From == breaker.StateClosed && c.To == breaker.StateOpen {
+			i.rehearsed.ejections.Add(1)
+		}
 		if f.listening() {
 			f.emit(event.InstanceWouldChange{
 				Service: f.config.Load().Service, Instance: i.id, Address: i.address,

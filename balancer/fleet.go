@@ -33,7 +33,11 @@ type Config struct {
 
 	Health Health
 	// Off is what is switched off for now.
-	Off    Off
+	Off Off
+	// Plain has instances chosen as gRPC's round_robin does: all that are connected, in turn.
+	// Everything about them is watched, counted and learned as ever, and nothing comes of it.
+	// Breaker should run dry then: one that acts would wait for trials in vain.
+	Plain  bool
 	Events event.Handler
 	// Sever closes the connections to an address, from which nothing has come for so
 	// long that a new one is worth a try; nil: they stay.
@@ -57,6 +61,7 @@ type Fleet struct {
 	config   atomic.Pointer[Config]
 	median   median
 	rotation atomic.Uint64 // whose turn it is, among trials of the service breaker
+	turn     atomic.Uint64 // and when the choice is plain
 
 	ejected      atomic.Pointer[[]*Instance]
 	refusal      atomic.Pointer[datedRefusal]
@@ -103,6 +108,7 @@ func NewFleet(c Config) *Fleet {
 	if f.random == nil {
 		f.random = rand.Uint64
 	}
+	f.turn.Store(f.random() >> 1)
 	f.members.Store(&[]*Instance{})
 	f.ejected.Store(&[]*Instance{})
 	f.Configure(c)
@@ -121,6 +127,9 @@ var (
 // Configure swaps the policies and keeps all state, but for breakers and limits whose own
 // policy differs: those begin anew, closed, and with nothing in flight.
 func (f *Fleet) Configure(c Config) {
+	if c.Plain {
+		c.Sever = nil // gRPC would keep the connection
+	}
 	if c.Policy = c.Policy.WithDefaults(); c.Off.SlowStart {
 		c.Policy.SlowStartFrom = 1
 	}
@@ -136,6 +145,11 @@ func (f *Fleet) Configure(c Config) {
 		for _, i := range f.store {
 			i.keptLimits = f.newLimits(i)
 			f.equip(i)
+		}
+	}
+	if old != nil && c.Plain && !old.Plain {
+		for _, i := range f.store {
+			i.rehearsed.reset()
 		}
 	}
 	f.mu.Unlock()
@@ -335,7 +349,7 @@ func (f *Fleet) show(i *Instance, why string) {
 	i.shown = to
 	member := i.member
 	f.mu.Unlock()
-	if from != to && member && f.listening() {
+	if from != to && member && f.listening() && !f.wouldChange(i, from, to, why) {
 		f.emit(event.InstanceChanged{
 			Service: f.config.Load().Service, Instance: i.id, Address: i.address, From: from, To: to, Why: why,
 		})

@@ -48,6 +48,7 @@ type Instance struct {
 	unwatchable atomic.Bool // its health cannot be known, and that was told
 	tripping    atomic.Bool // its breaker has been allowed to trip and is about to
 
+	rehearsed   rehearsed                        // while the choice is plain
 	keptBreaker atomic.Pointer[breaker.Instance] // the breaker, switched off or not; written under Fleet.mu
 
 	signalMu  sync.Mutex

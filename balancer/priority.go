@@ -99,12 +99,13 @@ func (f *Fleet) tallies(members []*Instance, now int64) (all []tally, changes in
 			all = append(all, tally{})
 		}
 		all[p].members++
-		fails := i.overruled() && now-i.failedAt.Load() < int64(failing)
+		plain := f.config.Load().Plain
+		fails := !plain && i.overruled() && now-i.failedAt.Load() < int64(failing)
 		if until := i.failedAt.Load() + int64(failing); fails && (changes == 0 || until < changes) {
 			changes = until
 		}
 		switch {
-		case !fails && i.serves():
+		case !fails && i.serves(), plain && i.conn.SubConn() != nil:
 			all[p].eligible++
 		case i.pending && now-i.dialledAt < int64(joining):
 			all[p].joining++

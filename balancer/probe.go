@@ -115,6 +115,7 @@ func (f *Fleet) hangs(i *Instance) {
 	i.set(suspected)
 	if i.set(hung) {
 		i.hungAt.Store(f.now())
+		i.rehearsed.ejections.Add(1)
 		f.marked(i, "calls wait on it in vain, and it does not answer a probe")
 	}
 }

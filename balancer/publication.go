@@ -177,8 +177,11 @@ func (p *publication) build(members []*Instance, now int64) balancer.State {
 	p.prioritise(members, now)
 	connected, dialled, failed, dark := p.fleet.connectedOf(members, p.levels.dialled, now)
 	p.fleet.connectedNow.Store(int64(len(connected)))
+	settled := p.fleet.settle(dialled, len(connected), failed, now, p.firstReady)
 	switch {
-	case !p.fleet.settle(dialled, len(connected), failed, now, p.firstReady):
+	case p.fleet.config.Load().Plain:
+		return p.fleet.plain(members)
+	case !settled:
 		if len(connected) > 0 {
 			p.arm(startPatience - time.Duration(now-p.firstReady))
 		}

@@ -53,7 +53,7 @@ func (f *Fleet) Yield(i *Instance, pushback time.Duration, clock int64) {
 		if !i.yield.CompareAndSwap(old, &fallen) {
 			continue
 		}
-		if tell && f.listening() {
+		if tell && f.listening() && !f.config.Load().Plain {
 			f.emit(event.InstanceYields{
 				Service: f.config.Load().Service, Instance: i.id,
 				Share: next.share, For: time.Duration(max(0, next.rest-clock)),

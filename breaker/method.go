@@ -121,6 +121,9 @@ func (m *Method) RetryAfter(now time.Time) time.Duration {
 // opened by hand: what it would do is in [Method.Counts].
 func (m *Method) State() State { return acted(m.word.Load()) }
 
+// Decided returns what the breaker is, in a dry run what it would be, with one atomic load.
+func (m *Method) Decided() State { return Decided(m.word.Load()) }
+
 // Reset makes the breaker as good as new: closed, with nothing remembered. It is for the
 // end of an outage of the whole service, which opens the breaker of each of its methods,
 // and none is to blame. Calls in flight no longer count. A mode set by hand stays.

@@ -132,6 +132,9 @@ func (s *Service) Failure(now time.Time) {
 // not, unless by hand: what it would be is in [Service.Counts].
 func (s *Service) Open() bool { return s.phase.Load() >= open }
 
+// Decided returns what the breaker is, in a dry run what it would be, with one atomic load.
+func (s *Service) Decided() State { return decided(s.phase.Load()) }
+
 // SetMode forces the breaker open, disables it, or lets it decide again, which begins
 // closed with nothing remembered: to close it by hand, set Automatic.
 func (s *Service) SetMode(m Mode) {

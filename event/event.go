@@ -206,12 +206,13 @@ type MethodBreakerChanged struct {
 }
 
 // InstanceWouldChange: the instance's breaker, which runs dry, would have ejected the
-// instance or taken it back.
+// instance or taken it back. In shadow mode also: the instance would have gone from one
+// State to another.
 type InstanceWouldChange struct {
 	Service  string
 	Instance string
 	Address  string
-	From, To string // "closed", "open", "half-open"
+	From, To string // "closed", "open", "half-open"; or a State
 	Why      string
 }
 

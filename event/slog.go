@@ -199,7 +199,7 @@ func describe(e Event) *line {
 		return newLine(slog.LevelWarn, "method_breaker_changed", "method breaker is "+e.To, e.Service).
 			str("method", e.Method).str("from", e.From).str("to", e.To).dry(e.DryRun).free("why", e.Why)
 	case InstanceWouldChange:
-		return newLine(slog.LevelInfo, "instance_would_change", "instance's breaker would be "+e.To, e.Service).
+		return newLine(slog.LevelInfo, "instance_would_change", wouldBe(e.To), e.Service).
 			str("instance", e.Instance).str("address", e.Address).str("from", e.From).str("to", e.To).free("why", e.Why)
 	case SourceDegraded:
 		level := slog.LevelWarn
@@ -245,6 +245,16 @@ func describe(e Event) *line {
 			free("what", e.What)
 	default: // an event that is newer than this switch
 		return newLine(slog.LevelInfo, fmt.Sprintf("%T", e), "event", "")
+	}
+}
+
+// wouldBe says what an instance would be: a state, or something by that state of its breaker.
+func wouldBe(to string) string {
+	switch to {
+	case "closed", "open", "half-open":
+		return "instance's breaker would be " + to
+	default:
+		return "instance would be " + to
 	}
 }
 

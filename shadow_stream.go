@@ -1,0 +1,114 @@
+package surecall
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// shadowStream is a stream of gRPC's own, and what decides beside it.
+type shadowStream struct {
+	grpc.ClientStream
+	call     clientStream // of it, what judges: it sends and receives nothing
+	method   *method
+	rejected bool
+	flows    atomic.Bool // a message was received
+	over     sync.Once
+}
+
+// shadowStream opens a stream as plain gRPC does.
+func (c *core) shadowStream(ctx context.Context, state *policies, name string, o opener, now time.Time) (grpc.ClientStream, error) {
+	asked := shadowAsked(rpc{opts: o.opts})
+	asked.trace.begin(name, now)
+	if observer := state.settings.observer; observer != nil {
+		ctx = asked.observedBy(observer, ctx, c.service, name, now)
+	}
+	m := state.methods.shadowed(name, asked.policies)
+	s := &shadowStream{method: m, call: clientStream{asked: asked, opener: o}}
+	s.call.tries = c.shadowTries(ctx, state, m, &asked, m.streams, now)
+	s.call.tries.method = m.shadow.slotless // streams take no slots of the methods'
+	s.rejected = s.call.rehearse(m.shadow, now)
+	t := s.call.begin(nil)
+	s.takeSlot(t)
+	s.call.observed(&t.attempt, t.note)
+	opts := append(o.opts[:len(o.opts):len(o.opts)], grpc.OnFinish(s.finished))
+	var err error
+	if s.ClientStream, err = o.streamer(&t.attempt, o.desc, o.conn, name, opts...); err != nil {
+		t.freeSlot()
+		s.end(err)
+		return s.ClientStream, err
+	}
+	return s, nil
+}
+
+// takeSlot takes the slot that the stream would hold, if it would get one at once.
+func (s *shadowStream) takeSlot(t *streamAttempt) {
+	l := s.call.state.methods.limits.streams.Limiter
+	if l == nil || s.rejected {
+		return
+	}
+	switch err := l.Acquire(s.method.shadow.now, s.call.ask(), time.Now()); {
+	case err == nil:
+		t.slot.Store(l)
+	case isExceeded(err):
+		s.method.shadow.reject(ErrConcurrency)
+	default:
+		s.method.shadow.waits.Add(1)
+	}
+}
+
+// RecvMsg is gRPC's.
+func (s *shadowStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	switch {
+	case err != nil || !s.call.opener.desc.ServerStreams:
+		s.end(err)
+	case !s.flows.Load():
+		s.flows.Store(true)
+		s.call.alive(&s.call.first, time.Now())
+	}
+	return err
+}
+
+// finished is told by gRPC that the stream is over, before that knows all about its end.
+func (s *shadowStream) finished(err error) {
+	s.call.first.freeSlot()
+	if err == nil || s.call.ctx.Err() != nil || status.Code(err) == codes.Canceled {
+		s.end(err) // the caller may never ask
+	}
+}
+
+// end judges the stream, and decides what would have followed, once.
+func (s *shadowStream) end(err error) {
+	s.over.Do(func() {
+		if err == io.EOF {
+			err = nil
+		}
+		would, t, now := s.method.shadow, &s.call.first, time.Now()
+		if s.call.deadlineOurs && now.After(s.call.deadline) {
+			would.expired.Add(1)
+		}
+		s.call.judge(t, err)
+		if err != nil {
+			would.failed.Add(1)
+			if !s.rejected && !s.flows.Load() {
+				if _, again := s.call.next(&t.attempt, err, false, false, now); again {
+					would.retry(int(known(codeOf(err))), true)
+				}
+			}
+		}
+		if t.attempt.WouldRefuse() {
+			would.reject(ErrConcurrency)
+		}
+		if !s.rejected {
+			s.call.leave(err)
+		}
+		s.call.core.endShadow(s.method, &s.call.tries, &s.call.asked, err)
+	})
+}
