@@ -68,7 +68,7 @@
 //	surecall.attempt.hedge               always; sent beside an attempt that took long
 //	surecall.instance                    one was picked; its ID
 //	server.address, server.port          likewise
-//	surecall.attempt.queued              it waited for a slot of a limit, s, before its span
+//	surecall.attempt.queued              before its span it waited for a slot of a limit, s
 //	surecall.attempt.verdict             always; "success", "failure", "ratio failure", "ignored"
 //	surecall.attempt.executed            always; the instance may have executed it
 //	surecall.attempt.cut_off             another answered, or its time was over

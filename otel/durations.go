@@ -3,14 +3,13 @@ package surecallotel
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
-
-	"github.com/surecall/surecall"
 )
 
 // durations is the histogram of how long calls take.
@@ -28,8 +27,8 @@ func newDurations(c *config) (*durations, error) {
 	return &durations{h}, nil
 }
 
-func (d *durations) record(ctx context.Context, m *method, t *surecall.CallTrace) {
-	d.histogram.Record(ctx, t.Took.Seconds(), m.record(codeOf(t.Err))...)
+func (d *durations) record(ctx context.Context, m *method, took time.Duration, code codes.Code) {
+	d.histogram.Record(ctx, took.Seconds(), m.record(code)...)
 }
 
 // record returns what a call of the method that ended with code is recorded under.
@@ -56,9 +55,9 @@ var codeNames = [codeCount]string{
 	codes.DataLoss: "DATA_LOSS", codes.Unauthenticated: "UNAUTHENTICATED",
 }
 
-// codeOf returns the code of err; one that gRPC does not know is UNKNOWN.
-func codeOf(err error) codes.Code {
-	if code := grpcstatus.Code(err); code < codeCount {
+// codeOf returns the code of s; one that gRPC does not know is UNKNOWN.
+func codeOf(s *grpcstatus.Status) codes.Code {
+	if code := s.Code(); code < codeCount {
 		return code
 	}
 	return codes.Unknown

@@ -371,6 +371,9 @@ func TestMadeUpMethods(t *testing.T) {
 		if n := to.points(t, "surecall.client.calls"); n == 0 || n > 4096 {
 			t.Errorf("%d series of calls: want some, and 4096 at most", n)
 		}
+		if n := to.sum(t, "surecall.client.calls"); n != made {
+			t.Errorf("they add up to %v: want %d", n, made)
+		}
 		names := map[string]bool{}
 		var last string
 		for _, s := range to.ended(t) {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/trace"
+	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
 )
@@ -73,10 +74,11 @@ func (c *call) AttemptEnds(ctx context.Context, a *surecall.AttemptTrace) {
 
 // CallEnds ends the span and counts the duration.
 func (c *call) CallEnds(t *surecall.CallTrace) {
+	s := grpcstatus.Convert(t.Err) // once: it makes the text of a rejection
 	if d := c.observer.durations; d != nil {
-		d.record(c.ctx, c.method, t)
+		d.record(c.ctx, c.method, t.Took, codeOf(s))
 	}
 	if c.records {
-		end(c.span, t)
+		end(c.span, t, s)
 	}
 }

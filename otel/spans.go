@@ -105,12 +105,13 @@ func endAttempt(span trace.Span, a *surecall.AttemptTrace) {
 	if a.CutOff {
 		attrs = append(attrs, attrCutOff.Bool(true))
 	}
-	outrun := a.CutOff && codeOf(a.Err) == grpccodes.Canceled
-	finish(span, attrs, a.Err, !outrun) // that another was faster is no fault
+	s := grpcstatus.Convert(a.Err)
+	outrun := a.CutOff && codeOf(s) == grpccodes.Canceled
+	finish(span, attrs, s, !outrun) // that another was faster is no fault
 }
 
-// end ends the span of a call.
-func end(span trace.Span, t *surecall.CallTrace) {
+// end ends the span of a call, whose error is s.
+func end(span trace.Span, t *surecall.CallTrace, s *grpcstatus.Status) {
 	attrs := append(make([]attribute.KeyValue, 0, 8), attrAttempts.Int(len(t.Attempts)))
 	if t.Waited > 0 {
 		attrs = append(attrs, attrWaited.Float64(t.Waited.Seconds()))
@@ -129,17 +130,17 @@ func end(span trace.Span, t *surecall.CallTrace) {
 		reason := strings.TrimPrefix(rejection.Reason.Error(), "surecall: ") // as the metric has it
 		attrs = append(attrs, attribute.String(status.AttrReason, reason))
 	}
-	finish(span, attrs, t.Err, true)
+	finish(span, attrs, s, true)
 }
 
 // finish ends a span as the semantic conventions say of a client's: every code but OK is an
 // error.
-func finish(span trace.Span, attrs []attribute.KeyValue, err error, fault bool) {
-	code := codeNames[codeOf(err)]
+func finish(span trace.Span, attrs []attribute.KeyValue, s *grpcstatus.Status, fault bool) {
+	code := codeNames[codeOf(s)]
 	attrs = append(attrs, semconv.RPCResponseStatusCode(code))
-	if err != nil && fault {
+	if s.Code() != grpccodes.OK && fault {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(code))
-		span.SetStatus(codes.Error, grpcstatus.Convert(err).Message())
+		span.SetStatus(codes.Error, s.Message())
 	}
 	span.SetAttributes(attrs...)
 	span.End()

@@ -249,13 +249,13 @@ func slowFirst(c *surecalltest.Cluster, d time.Duration) {
 }
 
 // compare compares what was recorded, by the order in which it began, with want.
-func (to *telemetry) compare(t *testing.T, want []span, err error) {
-	t.Helper()
-	got := to.ended(t)
+func (t *telemetry) compare(tb testing.TB, want []span, err error) {
+	tb.Helper()
+	got := t.ended(tb)
 	if len(got) != len(want) {
-		t.Errorf("%d spans: want %d; the call: %v", len(got), len(want), err)
+		tb.Errorf("%d spans: want %d; the call: %v", len(got), len(want), err)
 		for _, s := range got {
-			t.Logf("%s %v %v", s.Name(), s.Status(), s.Attributes())
+			tb.Logf("%s %v %v", s.Name(), s.Status(), s.Attributes())
 		}
 		return
 	}
@@ -263,25 +263,25 @@ func (to *telemetry) compare(t *testing.T, want []span, err error) {
 	for n, s := range got {
 		w := want[n]
 		if s.Name() != w.name || s.Status().Code != w.status || s.SpanKind() != trace.SpanKindClient {
-			t.Errorf("span %d is %q, %v, %v: want %q, %v; %v", n, s.Name(), s.Status(), s.SpanKind(), w.name, w.status, s.Attributes())
+			tb.Errorf("span %d is %q, %v, %v: want %q, %v; %v", n, s.Name(), s.Status(), s.SpanKind(), w.name, w.status, s.Attributes())
 		}
 		for key, value := range w.attrs {
 			switch got := attr(s, key); {
 			case value == "*" && got == "", value == "-" && got != "", value != "*" && value != "-" && got != value:
-				t.Errorf("span %d, %q: %s is %q: want %q", n, s.Name(), key, got, value)
+				tb.Errorf("span %d, %q: %s is %q: want %q", n, s.Name(), key, got, value)
 			}
 		}
 		if !isAttempt(s) {
 			parent = s.SpanContext()
 		} else if s.Parent().TraceID() != parent.TraceID() {
-			t.Errorf("span %d is of another trace", n)
+			tb.Errorf("span %d is of another trace", n)
 		}
 	}
 	for _, s := range got {
 		if isAttempt(s) && !slices.ContainsFunc(got, func(p sdktrace.ReadOnlySpan) bool {
 			return !isAttempt(p) && p.SpanContext().SpanID() == s.Parent().SpanID() && !p.EndTime().Before(s.EndTime())
 		}) {
-			t.Errorf("attempt %v has no call that ended after it", s.Attributes())
+			tb.Errorf("attempt %v has no call that ended after it", s.Attributes())
 		}
 	}
 }
