@@ -31,7 +31,7 @@ func (c *Client) Status() status.Status {
 func (c *core) status() status.Status {
 	state, now := c.state.Load(), time.Now()
 	s := status.Status{
-		Service: c.service, Target: c.target, At: now, Since: c.since,
+		Service: c.service, Target: c.target, At: now, Since: c.since, Instances: []status.Instance{},
 		Budget: status.Budget{Tokens: state.budget.Balance(now), Capacity: state.budget.Capacity(now)},
 	}
 	for _, p := range c.disabled() {
@@ -112,7 +112,8 @@ func shownMode(m breaker.Mode) string {
 
 // show returns what was counted and learned of each method, by name. What did not fit into
 // the table is together under "(others)".
-func (t *methods) show() (all []status.Method) {
+func (t *methods) show() []status.Method {
+	all := []status.Method{} // and not nil, which is null in JSON
 	for _, m := range *t.table.Load() {
 		all = append(all, m.show())
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/surecall/surecall/cmd/surecall/internal/table"
-	"github.com/surecall/surecall/event"
-	"github.com/surecall/surecall/status"
 )
 
 // defaultSettle is how long list waits for connections.
@@ -53,42 +51,26 @@ func runList(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// settled reads f until its instances have been connected, or refused it.
+// settled reads f until what it says will not be otherwise in a moment.
 func settled(ctx context.Context, f feed, timeout time.Duration) (view, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	over := time.NewTimer(timeout)
+	defer over.Stop()
 	ticker := time.NewTicker(frameInterval)
 	defer ticker.Stop()
 	for {
 		v, err := f.read(ctx)
-		if err != nil || f.changed() == nil || settles(v.all) {
+		if err != nil || v.settled {
 			return v, err
 		}
 		select {
 		case <-ctx.Done():
 			return v, nil
+		case <-over.C:
+			return v, nil
 		case <-ticker.C:
 		case <-f.changed():
 		}
 	}
-}
-
-func settles(all []status.Status) bool {
-	for n := range all {
-		s := &all[n]
-		if len(s.Instances) == 0 {
-			return false // they may come, and if not, why is known a little later
-		}
-		if s.Source.Answered && !s.Source.Trusted {
-			return false // it may yet be, also just after instances have come
-		}
-		for i := range s.Instances {
-			if s.Instances[i].State == string(event.Connecting) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 func printList(o *viewing, v view, stdout io.Writer) error {

@@ -125,6 +125,7 @@ type view struct {
 	all     []status.Status
 	how     string    // they are had
 	trouble string    // why no instance is eligible, if so
+	settled bool      // not only just begun
 	lost    error     // why it is that of an earlier moment, if so
 	at      time.Time // that moment
 }

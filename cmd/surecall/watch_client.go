@@ -55,24 +55,39 @@ func openClient(o *viewing) (feed, error) {
 
 func (f *clientFeed) read(context.Context) (view, error) {
 	s := f.client.Status()
-	return view{all: []status.Status{s}, how: f.how, trouble: f.trouble(&s)}, nil
+	v := view{all: []status.Status{s}, how: f.how}
+	if len(s.Instances) > 0 {
+		v.trouble, v.settled = f.trouble(s.Instances), settles(&s)
+		return v, nil
+	}
+	refusal := f.refusal(s.Service)
+	v.trouble, v.settled = refusal.Error(), s.Source.Trusted && refusal.LastErr != nil
+	if !s.Source.Answered && s.Source.Why != "" {
+		v.trouble = s.Source.Why
+	}
+	return v, nil
 }
 
-// trouble says why no instance is eligible, if so.
-func (f *clientFeed) trouble(s *status.Status) string {
-	if len(s.Instances) == 0 && !s.Source.Answered && s.Source.Why != "" {
-		return s.Source.Why
-	}
-	if len(s.Instances) == 0 {
-		return f.refusal()
-	}
-	plaintext := false
+// settles reports whether every instance is connected, or known not to be, and the source
+// is trusted, which it may become just after instances have come.
+func settles(s *status.Status) bool {
 	for i := range s.Instances {
-		if s.Instances[i].Eligible {
+		if s.Instances[i].State == string(event.Connecting) {
+			return false
+		}
+	}
+	return s.Source.Trusted || !s.Source.Answered // gRPC's own resolvers say nothing
+}
+
+// trouble says that no instance is eligible, if so.
+func (f *clientFeed) trouble(all []status.Instance) string {
+	plaintext := false
+	for i := range all {
+		if all[i].Eligible {
 			return ""
 		}
 		// What gRPC says of a server that hangs up on plaintext: for a hint, it may be guessed.
-		plaintext = plaintext || f.assumed && strings.Contains(s.Instances[i].Why, "server preface")
+		plaintext = plaintext || f.assumed && strings.Contains(all[i].Why, "server preface")
 	}
 	if plaintext {
 		return "no instance is eligible, in plaintext: if they want TLS, give -tls or -ca; else -insecure"
@@ -80,16 +95,16 @@ func (f *clientFeed) trouble(s *status.Status) string {
 	return "no instance is eligible"
 }
 
-// refusal is what a call would be told now: of a service without instances it says what
-// the source knows.
-func (f *clientFeed) refusal() string {
+// refusal is what a call would be told now: of a service without instances it says, a
+// little after the source's answer, what the source knows of it.
+func (f *clientFeed) refusal(service string) *surecall.Rejection {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	var r *surecall.Rejection
 	if err := f.client.WaitReady(over); errors.As(err, &r) {
-		return r.Error()
+		return r
 	}
-	return "connecting"
+	return &surecall.Rejection{Reason: surecall.ErrNoInstance, Service: service}
 }
 
 func (f *clientFeed) changed() <-chan struct{} { return f.wake }

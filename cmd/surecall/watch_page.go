@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,8 +15,8 @@ import (
 )
 
 const (
-	pageTimeout = 5 * time.Second
-	pageLimit   = 64 << 20 // bytes: some 100,000 instances
+	pageTimeout = 5 * time.Second // of watch
+	pageLimit   = 64 << 20        // bytes: some 100,000 instances
 )
 
 // pageFeed reads what the clients of a running process hold, from its status page.
@@ -41,7 +42,7 @@ func openPage(page string, o *viewing) (feed, error) {
 	if transport.TLSClientConfig, err = o.tlsConfig(); err != nil {
 		return nil, err
 	}
-	return &pageFeed{client: &http.Client{Transport: transport, Timeout: pageTimeout}, url: u.String(), how: how}, nil
+	return &pageFeed{client: &http.Client{Transport: transport, Timeout: cmp.Or(o.timeout, pageTimeout)}, url: u.String(), how: how}, nil
 }
 
 func (f *pageFeed) read(ctx context.Context) (view, error) {
@@ -49,7 +50,7 @@ func (f *pageFeed) read(ctx context.Context) (view, error) {
 	if err != nil {
 		return view{}, fmt.Errorf("status page: %w", err)
 	}
-	return view{all: all, how: f.how}, nil
+	return view{all: all, how: f.how, settled: true}, nil
 }
 
 func (f *pageFeed) get(ctx context.Context) ([]status.Status, error) {

@@ -100,10 +100,11 @@ func hostile(text string, n int) status.Status {
 		ServiceBreaker: &status.Breaker{State: text, Mode: text},
 		Budget:         status.Budget{Tokens: odd, Capacity: odd},
 		Limits:         []status.Limit{{Scope: text, Waiting: n}},
-		Policies:       []status.Policy{{Layer: text, Refused: text}},
+		Policies:       []status.Policy{{Layer: text, Refused: text}, {Layer: text, From: text}},
+		Notifications:  status.Notifications{Pending: n, Failed: 1},
 		Events:         []status.Event{{Level: text, Text: text}, {Level: "WARN", Text: text}},
 		BadCalls: []status.BadCall{{
-			Method: text, Code: text, Took: odd, Error: text, Advice: []string{text},
+			Method: text, Code: text, Took: odd, Error: text, Denied: text, Advice: []string{text},
 			Attempts: []status.Attempt{{Instance: text, Verdict: text, Took: odd}, {}},
 		}},
 	}

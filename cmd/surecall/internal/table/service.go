@@ -128,6 +128,9 @@ func calls(s *status.Status) line {
 	for _, limit := range s.Limits {
 		l = l.limit(limit)
 	}
+	if n := s.Notifications; n.Pending > 0 || n.Failed+n.Dropped > 0 {
+		l = l.item(fmt.Sprintf("notifications: %d pending, %s failed, %s dropped", n.Pending, count(n.Failed), count(n.Dropped)), plain)
+	}
 	return l
 }
 
@@ -173,7 +176,7 @@ func (l line) limit(of status.Limit) line {
 	return l.item(text, look)
 }
 
-// deviations are what is not as usual: switched off, by hand, refused, or open.
+// deviations are what is not as usual: switched off, by hand, by document, or open.
 func deviations(s *status.Status) line {
 	l := line{{"note    ", dim}}
 	if s.Shadow {
@@ -194,8 +197,11 @@ func deviations(s *status.Status) line {
 		}
 	}
 	for _, p := range s.Policies {
-		if p.Refused != "" {
+		switch {
+		case p.Refused != "":
 			l = l.item(fmt.Sprintf("policy of %s refused: %s", p.Layer, p.Refused), yellow)
+		case p.From != "":
+			l = l.item(fmt.Sprintf("policy of %s from %s", p.Layer, p.From), plain)
 		}
 	}
 	return l

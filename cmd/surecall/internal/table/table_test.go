@@ -59,6 +59,26 @@ note    shadow mode: nothing is acted on · switched off: retry
 source  no answer yet
 `},
 		{"no client", nil, Options{}, "\nno client\n"},
+		{"what is not as usual", []status.Status{{
+			Service: "orders", Instances: []status.Instance{instance(1, "eligible")},
+			Source:         status.Source{Datacenters: []status.Source{{Datacenter: "eu", Why: "connection refused"}, {Datacenter: "us", Instances: 2, Absent: 1, Answered: true, Age: 90, FromDisk: true}}},
+			Methods:        []status.Method{{Name: "/o/Get", Attempts: 3, Hedges: 2, HedgesWon: 1, Rejected: map[string]uint64{"throttled": 1500}, SecondBest: map[string]uint64{"stale cache": 1, "fallback": 2, "alternate": 0}, Breaker: &status.Breaker{State: "open", DryRun: true}}},
+			ServiceBreaker: &status.Breaker{State: "open", Mode: "forced open"}, Streams: 1,
+			Limits:        []status.Limit{{Scope: "streams", InFlight: 1, Limit: 1, Waiting: 2}},
+			Notifications: status.Notifications{Dropped: 1},
+			Policies:      []status.Policy{{Layer: "code"}, {Layer: "owner", From: "surecall/orders"}, {Layer: "caller", Refused: "line 1: no such field"}},
+			BadCalls:      []status.BadCall{{At: at(1), Method: "/o/Get", Code: "UNAVAILABLE", Took: 0.001, Denied: "budget empty", Error: "gone", Attempts: []status.Attempt{{Verdict: "ignored"}}, Advice: []string{"more budget"}}},
+		}}, Options{}, `
+orders    1 instance: 1 eligible
+note    service breaker is open · service breaker by hand: forced open · breaker of /o/Get is open (runs dry) · policy of owner from surecall/orders · policy of caller refused: line 1: no such field
+source  eu: connection refused · us: 2 instances from disk and 1 absent, answered 2m ago, not trusted
+calls   0 ended · 1,500 rejected (throttled) · 2 hedged, 1 of them won · 3 answered by second best (2 fallback, 1 stale cache) · 0 in flight · 1 stream · limit of streams 1/1, 2 wait · notifications: 0 pending, 0 failed, 1 dropped
+STATE       INSTANCE  ADDRESS         ZONE  WEIGHT  SHARE  IN FLIGHT  LATENCY  BREAKER
+● eligible  orders-1  10.0.0.1:50051  eu-1      10   100%      1/100    1.2ms  closed
+
+CALLS THAT FAILED OR WERE MENDED
+12:03:01  UNAVAILABLE  /o/Get in 1.0ms: nobody ignored after 0s; not repeated: budget empty; gone; advice: more budget
+`},
 		{"in colour", []status.Status{{Service: "none", Target: "x"}}, Options{Color: true, Height: 1}, `
 «1mnone«0m«2m  x  «0m«31mno instance«0m
 `},

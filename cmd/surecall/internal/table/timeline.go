@@ -81,6 +81,9 @@ func badCall(c *status.BadCall) line {
 	if len(attempts) > 0 {
 		l = l.and(": "+strings.Join(attempts, ", "), plain)
 	}
+	if c.Denied != "" {
+		l = l.and("; not repeated: "+c.Denied, plain)
+	}
 	if c.Error != "" {
 		l = l.and("; "+c.Error, dim)
 	}
