@@ -22,6 +22,26 @@ func TestAfterSurvivesAKill(t *testing.T) {
 	f.SurvivesKill(t, client)
 }
 
+// On trial the call is lost, and the report tells that it need not have been.
+func TestOnTrialLosesACallAndSaysSo(t *testing.T) {
+	f := fleet.Start(t, 3)
+	client, err := plain.OnTrial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	o := f.KillOne(t, client)
+	var saved uint64
+	for _, m := range client.Shadow().Methods {
+		if m.Method == orders.Orders_Get_FullMethodName {
+			saved = m.Saved
+		}
+	}
+	if o.Failed == 0 || saved == 0 {
+		t.Errorf("%d calls failed, of which %d would have been saved: want one at least\n%v", o.Failed, saved, client.Shadow())
+	}
+}
+
 func TestDialIsRolledBackByTheEnvironment(t *testing.T) {
 	f := fleet.Start(t, 1)
 	old := "dns:///" + f.Instances[0].Address
