@@ -31,7 +31,7 @@ func (c *Client) Status() status.Status {
 func (c *core) status() status.Status {
 	state, now := c.state.Load(), time.Now()
 	s := status.Status{
-		Service: c.service, Target: c.target, At: now, Since: c.since, Instances: []status.Instance{},
+		Service: c.service, Target: c.target, At: now, Since: c.since, Shadow: state.settings.shadow, Instances: []status.Instance{},
 		Budget: status.Budget{Tokens: state.budget.Balance(now), Capacity: state.budget.Capacity(now)},
 	}
 	for _, p := range c.disabled() {
