@@ -55,4 +55,6 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
+// For work on both at once. Go heeds it in the main module only: a release of this module,
+// tagged otel/vX.Y.Z, requires a released version of the root above.
 replace github.com/surecall/surecall => ../

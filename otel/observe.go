@@ -24,7 +24,8 @@ const scope = "github.com/surecall/surecall/otel"
 // end their spans. It may be called more than once, and should be before the client's Close:
 // what keeps on being observed is kept in memory.
 //
-// Observe and stop are safe for concurrent use, and while calls run.
+// Observe and stop are safe for concurrent use, and while calls run. An Update of the
+// client with another observer at the very moment of stop may be lost.
 func Observe(client *surecall.Client, opts ...Option) (stop func(), err error) {
 	if client == nil {
 		return nil, errors.New("surecallotel: Observe: client is nil")

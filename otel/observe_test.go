@@ -2,21 +2,15 @@ package surecallotel_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc/codes"
 
 	"github.com/surecall/surecall"
-	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
 	surecallotel "github.com/surecall/surecall/otel"
 	"github.com/surecall/surecall/retry"
@@ -99,110 +93,6 @@ func TestStopWhileCallsRun(t *testing.T) {
 			t.Errorf("%d spans: want 2", n)
 		}
 	})
-}
-
-// Whatever comes to a stream's end, its spans have ended by then.
-func TestStreams(t *testing.T) {
-	watch := func(ctx context.Context, client *surecall.Client) (orders.Orders_WatchClient, error) {
-		return orders.NewOrdersClient(client).Watch(ctx, &orders.GetRequest{Id: "7"})
-	}
-	for _, test := range []struct {
-		name     string
-		do       func(context.Context, *testing.T, *surecalltest.Cluster, *surecall.Client)
-		code     string
-		attempts int
-	}{
-		{"left by its caller", func(ctx context.Context, t *testing.T, _ *surecalltest.Cluster, client *surecall.Client) {
-			ctx, cancel := context.WithCancel(ctx)
-			s, err := watch(ctx, client)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.Recv(); err != nil {
-				t.Fatal(err)
-			}
-			cancel()
-		}, "CANCELLED", 1},
-		{"left before anything came", func(ctx context.Context, t *testing.T, c *surecalltest.Cluster, client *surecall.Client) {
-			c.Instance(0).Delay(time.Hour)
-			c.Instance(1).Delay(time.Hour)
-			ctx, cancel := context.WithCancel(ctx)
-			if _, err := watch(ctx, client); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Second)
-			cancel()
-		}, "CANCELLED", 1},
-		{"instance killed", func(ctx context.Context, t *testing.T, c *surecalltest.Cluster, client *surecall.Client) {
-			s, err := watch(ctx, client)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err = s.Recv(); err == nil {
-				c.Instance(0).Kill()
-				c.Instance(1).Kill()
-				_, err = s.Recv()
-			}
-			if err == nil || err == io.EOF {
-				t.Error(err)
-			}
-		}, "UNAVAILABLE", 1},
-		{"retried, then received from", func(ctx context.Context, t *testing.T, c *surecalltest.Cluster, client *surecall.Client) {
-			failFirst(c)
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			s, err := watch(ctx, client)
-			if err == nil {
-				_, err = s.Recv()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}, "CANCELLED", 2},
-		{"sent, and answered", func(ctx context.Context, t *testing.T, _ *surecalltest.Cluster, client *surecall.Client) {
-			s, err := orders.NewOrdersClient(client).Import(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for range 3 {
-				if err := s.Send(&orders.PlaceRequest{Item: "tea"}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if r, err := s.CloseAndRecv(); err != nil || r.GetCount() != 3 {
-				t.Error(r, err)
-			}
-		}, "OK", 1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				cluster, to := surecalltest.NewCluster(t, 2), newTelemetry(sdktrace.AlwaysSample())
-				client := cluster.Client()
-				if err := client.WaitReady(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Minute)
-				to.observe(t, client)
-				test.do(t.Context(), t, cluster, client)
-				synctest.Wait()
-				spans := to.ended(t)
-				if len(spans) != 1+test.attempts {
-					t.Fatalf("%d spans: want %d", len(spans), 1+test.attempts)
-				}
-				if code := attr(spans[0], "rpc.response.status_code"); code != test.code || isAttempt(spans[0]) {
-					t.Errorf("%q ended with %q: want %q", spans[0].Name(), code, test.code)
-				}
-				for _, s := range spans[1:] {
-					if !isAttempt(s) || s.Parent().SpanID() != spans[0].SpanContext().SpanID() || attr(s, "surecall.instance") == "" {
-						t.Errorf("%q %v is no attempt of the call on an instance", s.Name(), s.Attributes())
-					}
-				}
-				if n := to.count(t, "surecall.client.call.duration", "rpc.response.status_code", test.code); n != 1 {
-					t.Errorf("%d durations: want 1", n)
-				}
-			})
-		})
-	}
 }
 
 // Observers come and go while calls of all kinds run on unsteady instances: no span is left
@@ -350,76 +240,4 @@ func TestWithout(t *testing.T) {
 			t.Errorf("%v allocations for nothing", n)
 		}
 	})
-}
-
-// A program that makes method names up makes neither metrics nor spans grow without bound.
-func TestMadeUpMethods(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const made = 5000
-		cluster, to := surecalltest.NewCluster(t, 1), newTelemetry(sdktrace.AlwaysSample())
-		client := cluster.Client()
-		to.observe(t, client)
-		for n := range made {
-			_ = client.Invoke(t.Context(), fmt.Sprintf("/made.Up/M%d", n), &orders.GetRequest{}, &orders.Order{})
-		}
-		if n := to.points(t, "surecall.client.call.duration"); n != surecallotel.MaxMethods+1 {
-			t.Errorf("durations of %d methods: want %d and all others", n, surecallotel.MaxMethods)
-		}
-		if n := to.count(t, "surecall.client.call.duration", "rpc.method", "_OTHER"); n != made-surecallotel.MaxMethods {
-			t.Errorf("%d calls of other methods: want %d", n, made-surecallotel.MaxMethods)
-		}
-		if n := to.points(t, "surecall.client.calls"); n == 0 || n > 4096 {
-			t.Errorf("%d series of calls: want some, and 4096 at most", n)
-		}
-		if n := to.sum(t, "surecall.client.calls"); n != made {
-			t.Errorf("they add up to %v: want %d", n, made)
-		}
-		names := map[string]bool{}
-		var last string
-		for _, s := range to.ended(t) {
-			if names[s.Name()] = true; !isAttempt(s) {
-				last = s.Name() + " " + attr(s, "rpc.method") + " " + attr(s, "rpc.method_original")
-			}
-		}
-		if len(names) != 2*(surecallotel.MaxMethods+1) {
-			t.Errorf("%d names of spans: want %d", len(names), 2*(surecallotel.MaxMethods+1))
-		}
-		if last != "grpc _OTHER made.Up/M4999" {
-			t.Errorf("the last is %q", last)
-		}
-	})
-}
-
-// What is wrong is said at once, all of it.
-func TestOptionErrors(t *testing.T) {
-	_, err := surecallotel.NewObserver(nil, surecallotel.WithMeterProvider(nil), surecallotel.WithTracerProvider(nil),
-		surecallotel.WithPropagator(nil), surecallotel.WithAttributes(attribute.KeyValue{}))
-	for _, want := range []string{"option 0 is nil", "WithMeterProvider(nil)", "WithTracerProvider(nil)", "WithPropagator(nil)", `WithAttributes: ""`} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v: want %q in it", err, want)
-		}
-	}
-	if _, err := surecallotel.Observe(nil); err == nil {
-		t.Error("a client that is nil may be observed")
-	}
-	if _, err := surecallotel.LifecycleEvents(nil); err == nil {
-		t.Error("an option that is nil may be given")
-	}
-}
-
-// The steps of a server's start and leaving are counted by how they ended.
-func TestLifecycleEvents(t *testing.T) {
-	to := newTelemetry(sdktrace.AlwaysSample())
-	handle, err := surecallotel.LifecycleEvents(to.options()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	handle(event.LifecycleStep{Service: "orders", Step: "deregister", Took: time.Second})
-	handle(event.LifecycleStep{Service: "orders", Step: "deregister", Took: 3 * time.Second, Err: errors.New("no leader")})
-	handle(event.InstanceAdded{Service: "orders"})
-	for outcome, want := range map[string]uint64{"ok": 1, "error": 1} {
-		if n := to.count(t, "surecall.server.lifecycle.step", "surecall.service", "orders", "surecall.step", "deregister", "surecall.outcome", outcome); n != want {
-			t.Errorf("%d steps ended %s: want %d", n, outcome, want)
-		}
-	}
 }
