@@ -60,6 +60,9 @@ func (f *pageFeed) get(ctx context.Context) ([]status.Status, error) {
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := f.client.Do(request)
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		return nil, failed.Err // the address may hold a secret, and whoever gave it knows it
+	}
 	if err != nil {
 		return nil, err
 	}

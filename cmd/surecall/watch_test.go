@@ -116,7 +116,7 @@ func TestWatchEndsWhenThereIsNothingToWatch(t *testing.T) {
 		return server.URL
 	}
 	for _, tc := range []struct{ name, page, want string }{
-		{"refused", "http://" + nobody(t), "connection refused"},
+		{"refused", "http://user:s3cret@" + nobody(t) + "/?key=s3cret", "connection refused"},
 		{"not found", answers(404, "no such page"), "404 Not Found: no such page"},
 		{"a page of something else", answers(200, "<html>"), "is not one of surecall's"},
 		{"JSON of something else", answers(200, `{"status":"up"}`), `is not one of surecall's: its JSON has no "clients"`},
@@ -125,7 +125,7 @@ func TestWatchEndsWhenThereIsNothingToWatch(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, command := range []string{"watch", "list"} {
 				code, stdout, stderr := runs(t, command, tc.page)
-				if code != 1 || stdout != "" || !strings.Contains(stderr, tc.want) {
+				if code != 1 || stdout != "" || !strings.Contains(stderr, tc.want) || strings.Contains(stderr, "s3cret") {
 					t.Errorf("%s: exit status %d, stdout %q, stderr %q: want 1, %q", command, code, stdout, stderr, tc.want)
 				}
 			}
