@@ -261,7 +261,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("%s: no case raises it", r.Alert)
 		}
 	}
-	for _, args := range [][]string{{"check", "rules", "rules.yml"}, append([]string{"test", "rules"}, files...)} {
+	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, append([]string{"test", "rules"}, files...)} {
 		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}

@@ -4,6 +4,8 @@ package main_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +35,7 @@ func TestClient(t *testing.T) {
 		"a server leaves":   serverLeaves,
 		"a rate is checked": rateIsChecked,
 		"nobody serves":     nobodyServes,
+		"its status page":   statusPage,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,4 +98,42 @@ func nobodyServes(t *testing.T, programs programs) {
 	if err := p.Wait(t); err == nil || !strings.Contains(p.Output(), "calls failed, the last with: ") {
 		t.Errorf("%v, printed:\n%s", err, p.Output())
 	}
+}
+
+// The page and the metrics are there while it runs; one that reads the page to its end does
+// not hold up the program's.
+func statusPage(t *testing.T, programs programs) {
+	_, at := server(t, programs.server, nil, "-static")
+	p := exampletest.Start(t, nil, programs.client, "-target", "static:///"+at, "-status", "127.0.0.1:0")
+	_, rest, _ := strings.Cut(p.Await(t, "status page: "), "status page: ")
+	page, _, _ := strings.Cut(rest, " ")
+	p.Await(t, " 1 eligible")
+	for path, want := range map[string]string{"": "<h1", "metrics": "\nsurecall_client_calls_total{", "status.json": `"service"`} {
+		if text := read(t, page+path); !strings.Contains(text, want) {
+			t.Errorf("%s%s has no %q:\n%s", page, path, want, text)
+		}
+	}
+	events, err := http.Get(page + "events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	p.Signal(t, os.Interrupt)
+	if err := p.Wait(t); err != nil {
+		t.Errorf("the client ended with %v; it printed:\n%s", err, p.Output())
+	}
+}
+
+func read(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", url, resp.Status, err)
+	}
+	return string(text)
 }

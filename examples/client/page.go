@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/surecall/surecall"
-	"github.com/surecall/surecall/status"
 )
 
 // servePage serves the client's status page at the address until stop is called. Whoever
@@ -20,7 +19,7 @@ func servePage(address string, client *surecall.Client) (stop func(), err error)
 	if err != nil {
 		return nil, fmt.Errorf("-status: %w", err)
 	}
-	server := &http.Server{Handler: metrics(client), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: client.StatusHandler(), ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	fmt.Printf("status page: http://%s/ and for Prometheus http://%[1]s/metrics\n", listener.Addr())
@@ -34,12 +33,4 @@ func servePage(address string, client *surecall.Client) (stop func(), err error)
 			fmt.Println("status page:", err)
 		}
 	}, nil
-}
-
-// metrics serves the client's metrics.
-func metrics(client *surecall.Client) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", status.PrometheusContentType)
-		_ = status.WritePrometheus(w, []status.Status{client.Status()}, r.URL.Query().Get("instances") == "1") // what fails here is the connection
-	})
 }
