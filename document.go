@@ -1,13 +1,10 @@
 package surecall
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
-	"github.com/surecall/surecall/internal/strictjson"
 	"github.com/surecall/surecall/limit"
 	"github.com/surecall/surecall/retry"
 )
@@ -55,6 +52,8 @@ import (
 // above 720h, or a policy that the option would refuse; and, where it is applied, policies
 // that contradict each other. See [ParsePolicy].
 type PolicyDocument struct {
+	// Schema is where an editor finds the schema; nothing else reads it.
+	Schema string `json:"$schema"`
 	// Version is the version of this grammar: 1, which is also the default.
 	Version int
 	// Comment is for people, and may say anything.
@@ -64,25 +63,29 @@ type PolicyDocument struct {
 	// another document switch off: see WithDisabled.
 	Disable []Protection
 
-	// Breaker of each instance: WithBreaker, WithoutBreaker.
+	// Breaker ejects an instance that fails. Off: none is ejected for its failures. See
+	// WithBreaker.
 	Breaker Setting[breaker.Policy]
-	// ServiceBreaker: WithServiceBreaker, WithoutServiceBreaker.
+	// ServiceBreaker rejects calls while nothing of the service answers. See
+	// WithServiceBreaker.
 	ServiceBreaker Setting[breaker.ServicePolicy]
-	// Balancer: WithBalancer.
+	// Balancer is how calls are spread over instances. See WithBalancer.
 	Balancer *balancer.Policy
-	// RetryBudget: WithRetryBudget.
+	// RetryBudget bounds the retries and hedges of all calls together. See WithRetryBudget.
 	RetryBudget *retry.BudgetPolicy
-	// InstanceConcurrency, of unary attempts on each instance: WithInstanceConcurrency,
-	// WithoutInstanceConcurrency.
+	// InstanceConcurrency bounds the unary attempts on each instance. Default off. See
+	// WithInstanceConcurrency.
 	InstanceConcurrency Setting[limit.Concurrency]
-	// InstanceStreamConcurrency: WithInstanceStreamConcurrency,
-	// WithoutInstanceStreamConcurrency.
+	// InstanceStreamConcurrency bounds the streams on each instance. Default off. See
+	// WithInstanceStreamConcurrency.
 	InstanceStreamConcurrency Setting[limit.Concurrency]
-	// StreamConcurrency, of the client: WithStreamConcurrency, WithoutStreamConcurrency.
+	// StreamConcurrency bounds the streams of the client. Default off. See
+	// WithStreamConcurrency.
 	StreamConcurrency Setting[limit.Concurrency]
-	// Notifications: WithNotifications.
+	// Notifications bounds what one-way notifications hold on to. See WithNotifications.
 	Notifications *NotifyPolicy
-	// CacheBytes, of the client: WithCacheBytes.
+	// CacheBytes bounds what the caches of all methods keep together. Default 16 MiB. See
+	// WithCacheBytes.
 	CacheBytes *int
 
 	// MethodPolicies, whose keys stand beside those above, hold for all methods.
@@ -93,32 +96,43 @@ type PolicyDocument struct {
 
 // MethodPolicies is what a [PolicyDocument] says of methods.
 type MethodPolicies struct {
-	// Deadline of calls whose caller set none: WithCallDeadline, WithoutCallDeadline.
+	// Deadline bounds a call, all its attempts together, if its caller set no deadline.
+	// Streams have one only below a pattern. Default "5s". See WithCallDeadline.
 	Deadline Setting[time.Duration]
-	// AttemptTimeout: WithAttemptTimeout, WithoutAttemptTimeout.
+	// AttemptTimeout bounds an attempt of an idempotent method. It is learned by default.
+	// See WithAttemptTimeout.
 	AttemptTimeout Setting[AttemptTimeout]
-	// Retry: WithRetry, WithoutRetry.
+	// Retry is how failed attempts are repeated. Off: each call is one attempt. See
+	// WithRetry.
 	Retry Setting[retry.Policy]
-	// Hedge: WithHedge, WithoutHedge.
+	// Hedge sends a second attempt of an idempotent method beside one that takes long.
+	// Default off. See WithHedge.
 	Hedge Setting[retry.Hedge]
-	// Idempotent says whether methods may be executed twice: AsIdempotent,
-	// AsNotIdempotent.
+	// Idempotent says whether methods may be executed twice with the effect of once.
+	// Default: what the proto file says. See AsIdempotent.
 	Idempotent *bool
-	// CallID: WithCallID, WithoutCallID.
+	// CallID sends an ID along that is the same in all attempts of a call, so that servers
+	// can drop repeats. Default false. See WithCallID.
 	CallID *bool
-	// Concurrency: WithConcurrency, WithoutConcurrencyLimit.
+	// Concurrency bounds the unary attempts under way: the client's, or those of a pattern
+	// together. See WithConcurrency.
 	Concurrency Setting[limit.Concurrency]
-	// Rate: WithRateLimit, WithoutRateLimit.
+	// Rate bounds how many calls begin per second: the client's, or those of a pattern
+	// together. Default off. See WithRateLimit.
 	Rate Setting[limit.Rate]
-	// Throttle: WithThrottle, WithoutThrottle.
+	// Throttle holds back, of each method, what the service would refuse. Default off. See
+	// WithThrottle.
 	Throttle Setting[limit.Throttle]
-	// MethodBreaker: WithMethodBreaker, WithoutMethodBreaker.
+	// MethodBreaker rejects the calls of a method of which too many fail. Default off. See
+	// WithMethodBreaker.
 	MethodBreaker Setting[breaker.MethodPolicy]
-	// ReplayBuffer, of each stream, in bytes: WithReplayBuffer, WithoutReplayBuffer.
+	// ReplayBuffer is how many bytes of each stream are kept to be sent again. Default
+	// 262144. See WithReplayBuffer.
 	ReplayBuffer Setting[int]
-	// Cache: WithCache, WithoutCache.
+	// Cache keeps the answers of methods without side effects. Default off. See WithCache.
 	Cache Setting[CachePolicy]
-	// FallbackReserve: WithFallbackReserve.
+	// FallbackReserve is how long alternate and fallback have of a caller's deadline.
+	// Default "0s". See WithFallbackReserve.
 	FallbackReserve *time.Duration
 }
 
@@ -133,132 +147,3 @@ func Set[P any](p P) Setting[P] { return Setting[P]{Value: &p} }
 
 // Off says that a policy is switched off.
 func Off[P any]() Setting[P] { return Setting[P]{Off: true} }
-
-// Options returns what d says, for [NewClient] or [Client.Update]: for all methods first,
-// then for patterns. They overrule more specific options that were given before.
-func (d PolicyDocument) Options() []LiveOption { return d.options(byCode) }
-
-// options returns what d says. What it switches off is what by wants off, beside what others
-// do: nobody switches on what another wants off.
-func (d PolicyDocument) options(by string) []LiveOption {
-	var opts []LiveOption
-	if len(d.Disable) > 0 {
-		opts = append(opts, disabledBy(by, d.Disable...))
-	}
-	for _, s := range d.says() {
-		opts = append(opts, s.option)
-	}
-	for _, s := range d.MethodPolicies.says() {
-		opts = append(opts, everywhere(s.option))
-	}
-	// In one document the longer pattern wins, whatever its place.
-	for _, pattern := range slices.SortedFunc(maps.Keys(d.Methods), byLength) {
-		m := d.Methods[pattern]
-		var about []MethodOption
-		for _, s := range m.says() {
-			about = append(about, s.option)
-		}
-		opts = append(opts, overruling(pattern, about))
-	}
-	return opts
-}
-
-// Sets returns the keys that d has, sorted, with those of methods as
-// methods."/orders.v1.Orders/Get".hedge.
-func (d PolicyDocument) Sets() []string {
-	var keys []string
-	if len(d.Disable) > 0 {
-		keys = append(keys, "disable")
-	}
-	for _, s := range d.says() {
-		keys = append(keys, s.key)
-	}
-	for _, s := range d.MethodPolicies.says() {
-		keys = append(keys, s.key)
-	}
-	for pattern, m := range d.Methods {
-		for _, s := range m.says() {
-			keys = append(keys, strictjson.Under(strictjson.Entry("methods", pattern), s.key))
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// said is a key that a document has, and the option that code would say it with.
-type said[O LiveOption] struct {
-	key    string
-	option O
-}
-
-func (d *PolicyDocument) says() (all []said[LiveOption]) {
-	add := func(key string, o LiveOption) {
-		if o != nil {
-			all = append(all, said[LiveOption]{key, o})
-		}
-	}
-	add("breaker", ofClient(d.Breaker, WithBreaker, WithoutBreaker))
-	add("service_breaker", ofClient(d.ServiceBreaker, WithServiceBreaker, WithoutServiceBreaker))
-	add("balancer", ofClient(Setting[balancer.Policy]{Value: d.Balancer}, WithBalancer, nil))
-	add("retry_budget", ofClient(Setting[retry.BudgetPolicy]{Value: d.RetryBudget}, WithRetryBudget, nil))
-	add("instance_concurrency", ofClient(d.InstanceConcurrency, WithInstanceConcurrency, WithoutInstanceConcurrency))
-	add("instance_stream_concurrency", ofClient(d.InstanceStreamConcurrency, WithInstanceStreamConcurrency, WithoutInstanceStreamConcurrency))
-	add("stream_concurrency", ofClient(d.StreamConcurrency, WithStreamConcurrency, WithoutStreamConcurrency))
-	add("notifications", ofClient(Setting[NotifyPolicy]{Value: d.Notifications}, WithNotifications, nil))
-	add("cache_bytes", ofClient(Setting[int]{Value: d.CacheBytes}, WithCacheBytes, nil))
-	return all
-}
-
-func (m *MethodPolicies) says() (all []said[MethodOption]) {
-	add := func(key string, o MethodOption) {
-		if o != nil {
-			all = append(all, said[MethodOption]{key, o})
-		}
-	}
-	add("deadline", ofMethod(m.Deadline, WithCallDeadline, WithoutCallDeadline))
-	add("attempt_timeout", ofMethod(m.AttemptTimeout, WithAttemptTimeout, WithoutAttemptTimeout))
-	add("retry", ofMethod(m.Retry, WithRetry, WithoutRetry))
-	add("hedge", ofMethod(m.Hedge, WithHedge, WithoutHedge))
-	add("idempotent", either(m.Idempotent, AsIdempotent, AsNotIdempotent))
-	add("call_id", either(m.CallID, WithCallID, WithoutCallID))
-	add("concurrency", ofMethod(m.Concurrency, WithConcurrency, WithoutConcurrencyLimit))
-	add("rate", ofMethod(m.Rate, WithRateLimit, WithoutRateLimit))
-	add("throttle", ofMethod(m.Throttle, WithThrottle, WithoutThrottle))
-	add("method_breaker", ofMethod(m.MethodBreaker, WithMethodBreaker, WithoutMethodBreaker))
-	add("replay_buffer", ofMethod(m.ReplayBuffer, WithReplayBuffer, WithoutReplayBuffer))
-	add("cache", ofMethod(m.Cache, WithCache, WithoutCache))
-	if d := m.FallbackReserve; d != nil {
-		add("fallback_reserve", WithFallbackReserve(*d))
-	}
-	return all
-}
-
-func ofClient[P any](s Setting[P], with func(P) LiveOption, without func() LiveOption) LiveOption {
-	switch {
-	case s.Off:
-		return without()
-	case s.Value != nil:
-		return with(*s.Value)
-	}
-	return nil
-}
-
-func ofMethod[P any, O MethodOption](s Setting[P], with func(P) O, without func() CallOption) MethodOption {
-	switch {
-	case s.Off:
-		return without()
-	case s.Value != nil:
-		return with(*s.Value)
-	}
-	return nil
-}
-
-func either(is *bool, yes, no func() CallOption) MethodOption {
-	switch {
-	case is == nil:
-		return nil
-	case *is:
-		return yes()
-	}
-	return no()
-}

@@ -3,6 +3,8 @@ package surecall
 import (
 	"context"
 	"time"
+
+	"github.com/surecall/surecall/internal/strictjson"
 )
 
 // EffectivePolicy returns what is in force, as a document: the client's own policies, and
@@ -60,3 +62,6 @@ func HeaderOver(name string) func(context.Context) int {
 	h := newPolicyHeader(name)
 	return func(ctx context.Context) int { return len(h.over(ctx, nil)) }
 }
+
+// DocumentFormat says how the types of policies are written in documents.
+func DocumentFormat() strictjson.Format { return documentFormat() }

@@ -118,7 +118,7 @@ func documentFormat() strictjson.Format {
 			Want: fmt.Sprintf(`a duration from "0s" to %q, such as "250ms"`, maxDocumentDuration), Pattern: durationPattern,
 		},
 		reflect.TypeFor[Protection](): strictjson.Names(append(Protections(), ProtectionAll), func(p Protection) string { return string(p) }),
-		reflect.TypeFor[codes.Code](): strictjson.Names(failures, statusName),
+		reflect.TypeFor[codes.Code](): strictjson.Names(failures, codeName),
 		reflect.TypeFor[balancer.Choice](): strictjson.Names(
 			[]balancer.Choice{balancer.LeastLoaded, balancer.RoundRobin},
 			func(c balancer.Choice) string { return strings.ReplaceAll(c.String(), " ", "_") }),
@@ -130,12 +130,4 @@ const durationPattern = `^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+
 func parseDuration(text string) (any, bool) {
 	d, err := time.ParseDuration(text)
 	return d, err == nil && d >= 0 && d <= maxDocumentDuration && text[0] != '-' && text[0] != '+'
-}
-
-// statusName returns a code as gRPC's specification writes it.
-func statusName(c codes.Code) string {
-	if c == codes.Canceled {
-		return "CANCELLED"
-	}
-	return strings.ToUpper(strictjson.Key(c.String()))
 }

@@ -20,6 +20,7 @@ import (
 
 // wholeDocument says something of each key.
 const wholeDocument = `{
+  "$schema": "https://example.com/policy.schema.json",
   "version": 1,
   "comment": "the owner's word",
   "disable": ["slow-start", "yield"],
@@ -60,7 +61,7 @@ func value[T any](v T) *T { return &v }
 // sameDocument is what wholeDocument says, in Go.
 func sameDocument() surecall.PolicyDocument {
 	return surecall.PolicyDocument{
-		Version: 1, Comment: "the owner's word", Disable: []surecall.Protection{surecall.ProtectionSlowStart, surecall.ProtectionYield},
+		Schema: "https://example.com/policy.schema.json", Version: 1, Comment: "the owner's word", Disable: []surecall.Protection{surecall.ProtectionSlowStart, surecall.ProtectionYield},
 		Breaker:                   surecall.Set(breaker.Policy{ConsecutiveFailures: 3, FailureRatio: 0.25, Window: 20 * time.Second, DryRun: true}),
 		ServiceBreaker:            surecall.Set(breaker.ServicePolicy{Quiet: 2 * time.Second, MinFailures: 7}),
 		Balancer:                  &balancer.Policy{Choice: balancer.RoundRobin, SlowStart: 90 * time.Second, SlowStartFrom: 0.5},
@@ -133,7 +134,7 @@ func TestPolicyDocumentKeys(t *testing.T) {
 	told := strings.ReplaceAll(strings.Join(whole.Sets(), "\n"), `methods."/orders.v1.Orders/*".method_breaker`, "method_breaker")
 	for _, f := range strictjson.Fields(reflect.TypeFor[surecall.PolicyDocument]()) {
 		switch f.Key {
-		case "version", "comment", "methods":
+		case "$schema", "version", "comment", "methods":
 			continue
 		}
 		if !strings.Contains("\n"+told+"\n", "\n"+f.Key+"\n") {
@@ -142,64 +143,72 @@ func TestPolicyDocumentKeys(t *testing.T) {
 	}
 }
 
-// Everything wrong is refused, with the path of the value, its line and what is wanted.
-func TestParsePolicyRefuses(t *testing.T) {
+// refused is a document that is wrong, and what its error says.
+type refused struct {
+	text   string
+	want   []string
+	beyond bool // what a schema can tell
+}
+
+func refusedDocuments() map[string]refused {
 	deep := strings.Repeat(`{"a":`, 20) + "1" + strings.Repeat("}", 20)
 	many := make([]string, 1001)
 	for n := range many {
 		many[n] = fmt.Sprintf(`"/a.B/C%d": {}`, n)
 	}
-	for name, test := range map[string]struct {
-		text string
-		want []string
-	}{
-		"nothing":           {"", []string{"empty: want a JSON object"}},
-		"blank":             {" \n\t ", []string{"empty"}},
-		"cut off":           {`{"deadline": "1s"`, []string{"line 1", "cut off"}},
-		"half a string":     {"{\n\"deadline\": \"1", []string{"line 2", "cut off"}},
-		"syntax":            {"{\n\"deadline\": \"1s\",\n}", []string{"line 3", "invalid character"}},
-		"two values":        {"{} {}", []string{"follows the end"}},
-		"a list":            {`[{}]`, []string{"a list: want an object"}},
-		"a number":          {`1`, []string{"1: want an object"}},
-		"null":              {`null`, []string{"null"}},
-		"too large":         {`{"comment": "` + strings.Repeat("x", 256<<10) + `"}`, []string{"bytes: want at most 262144"}},
-		"deep":              {`{"a": ` + deep + `}`, []string{`"a"`, "unknown key", "nested deeper than 16"}},
-		"not UTF-8":         {"{\n\"comment\": \"\xff\"}", []string{"line 2: not UTF-8"}},
-		"byte order mark":   {"\ufeff{}", []string{"line 1", "invalid character"}},
-		"unknown":           {"{\n\"methods\": {\n\"/a.B/C\": {\"hegde\": {}}}}", []string{`methods."/a.B/C"."hegde": line 3: unknown key: did you mean "hedge"?`, "fallback_reserve"}},
-		"unknown, far":      {`{"zzzzzzzzz": 1}`, []string{`"zzzzzzzzz"`, "want one of version, comment"}},
-		"unknown in policy": {`{"hedge": {"Delay": "1s"}}`, []string{`hedge."Delay": line 1: unknown key: did you mean "delay"?`}},
-		"twice":             {"{\"deadline\": \"1s\",\n\"deadline\": \"2s\"}", []string{"deadline: line 2: given twice"}},
-		"method twice":      {`{"methods": {"/a.B/C": {}, "/a.B/C": {}}}`, []string{`methods."/a.B/C": line 1: given twice`}},
-		"null key":          {`{"hedge": null}`, []string{"hedge: line 1: null: leave the key out"}},
-		"true":              {`{"hedge": true}`, []string{"hedge: line 1: true: want an object, {} is the default, or false"}},
-		"false":             {`{"balancer": false}`, []string{"balancer: line 1: false: want an object", "cannot be switched off"}},
-		"duration":          {`{"deadline": "5 seconds"}`, []string{`deadline: line 1: "5 seconds": want a duration`, `"250ms"`}},
-		"bare duration":     {`{"deadline": 5}`, []string{"deadline: line 1: 5: want a duration"}},
-		"negative duration": {`{"hedge": {"delay": "-1s"}}`, []string{`hedge.delay: line 1: "-1s": want a duration from "0s"`}},
-		"long duration":     {`{"deadline": "721h"}`, []string{`"720h0m0s"`}},
-		"code":              {`{"retry": {"codes": ["UNAVAILABLE", "Unavailable"]}}`, []string{`retry.codes[1]: line 1: "Unavailable": want one of CANCELLED, UNKNOWN`}},
-		"OK":                {`{"retry": {"codes": ["OK"]}}`, []string{`"OK": want one of`}},
-		"choice":            {`{"balancer": {"choice": "random"}}`, []string{"least_loaded, round_robin"}},
-		"protection":        {`{"disable": ["breakers"]}`, []string{`disable[0]: line 1: "breakers": want one of breaker, service-breaker`}},
-		"huge":              {`{"retry": {"max_attempts": 1e400}}`, []string{"retry.max_attempts: line 1: 1e400: want a whole number from 0 to 1073741824"}},
-		"huge digits":       {`{"cache_bytes": ` + strings.Repeat("9", 1000) + `}`, []string{"cache_bytes: line 1: 9999", "want a whole number"}},
-		"negative":          {`{"rate": {"per_second": -0.5}}`, []string{"rate.per_second: line 1: -0.5: want a number from 0"}},
-		"fraction":          {`{"cache_bytes": 1.5}`, []string{"1.5: want a whole number"}},
-		"text for number":   {`{"cache_bytes": "1"}`, []string{`"1": want a whole number`}},
-		"text for bool":     {`{"idempotent": "yes"}`, []string{`idempotent: line 1: "yes": want true or false`}},
-		"list for text":     {`{"comment": []}`, []string{"comment: line 1: a list: want a string"}},
-		"text for list":     {`{"cache": {"vary": "tenant"}}`, []string{`cache.vary: line 1: "tenant": want a list`}},
-		"version":           {"{\n\"version\": 2}", []string{"version: line 2: 2: want 1"}},
-		"validated":         {"{\n\n\"retry\": {\"max_attempts\": 11}}", []string{"retry: line 3: retry: MaxAttempts 11: want 1 to 10"}},
-		"validated, method": {"{\"methods\": {\n\"/a.B/C\": {\"deadline\": \"0s\"}}}", []string{`methods."/a.B/C".deadline: line 2: surecall: WithCallDeadline 0s`}},
-		"queue":             {`{"instance_concurrency": {"queue": {"max_waiting": 1}}}`, []string{"instance_concurrency: line 1", "want none"}},
-		"pattern":           {"{\"methods\": {\n\"a.B/C\": {}}}", []string{`methods."a.B/C": line 2: surecall: method pattern "a.B/C"`}},
-		"percent":           {`{"methods": {"/a.%d/%s": {"x%y": 1}}}`, []string{`methods."/a.%d/%s"."x%y"`}},
-		"patterns":          {`{"methods": {` + strings.Join(many, ",") + `}}`, []string{"methods: line 1: 1001 patterns: want at most 1000"}},
-		"all at once":       {"{\"deadline\": 1,\n\"hedge\": 2,\n\"x\": 3}", []string{"deadline: line 1", "hedge: line 2", `"x": line 3`}},
-		"too many":          {`{"retry": {"codes": [` + strings.Repeat("1,", 100) + `1]}}`, []string{"codes[9]", "and more"}},
-	} {
+	return map[string]refused{
+		"nothing":           {"", []string{"empty: want a JSON object"}, false},
+		"blank":             {" \n\t ", []string{"empty"}, false},
+		"cut off":           {`{"deadline": "1s"`, []string{"line 1", "cut off"}, false},
+		"half a string":     {"{\n\"deadline\": \"1", []string{"line 2", "cut off"}, false},
+		"syntax":            {"{\n\"deadline\": \"1s\",\n}", []string{"line 3", "invalid character"}, false},
+		"two values":        {"{} {}", []string{"follows the end"}, false},
+		"a list":            {`[{}]`, []string{"a list: want an object"}, false},
+		"a number":          {`1`, []string{"1: want an object"}, false},
+		"null":              {`null`, []string{"null"}, false},
+		"too large":         {`{"comment": "` + strings.Repeat("x", 256<<10) + `"}`, []string{"bytes: want at most 262144"}, true},
+		"deep":              {`{"a": ` + deep + `}`, []string{`"a"`, "unknown key", "nested deeper than 16"}, false},
+		"not UTF-8":         {"{\n\"comment\": \"\xff\"}", []string{"line 2: not UTF-8"}, true},
+		"byte order mark":   {"\ufeff{}", []string{"line 1", "invalid character"}, false},
+		"unknown":           {"{\n\"methods\": {\n\"/a.B/C\": {\"hegde\": {}}}}", []string{`methods."/a.B/C"."hegde": line 3: unknown key: did you mean "hedge"?`, "fallback_reserve"}, false},
+		"unknown, far":      {`{"zzzzzzzzz": 1}`, []string{`"zzzzzzzzz"`, "want one of $schema, version, comment"}, false},
+		"unknown in policy": {`{"hedge": {"Delay": "1s"}}`, []string{`hedge."Delay": line 1: unknown key: did you mean "delay"?`}, false},
+		"twice":             {"{\"deadline\": \"1s\",\n\"deadline\": \"2s\"}", []string{"deadline: line 2: given twice"}, true},
+		"method twice":      {`{"methods": {"/a.B/C": {}, "/a.B/C": {}}}`, []string{`methods."/a.B/C": line 1: given twice`}, true},
+		"null key":          {`{"hedge": null}`, []string{"hedge: line 1: null: leave the key out"}, false},
+		"true":              {`{"hedge": true}`, []string{"hedge: line 1: true: want an object, {} is the default, or false"}, false},
+		"false":             {`{"balancer": false}`, []string{"balancer: line 1: false: want an object", "cannot be switched off"}, false},
+		"duration":          {`{"deadline": "5 seconds"}`, []string{`deadline: line 1: "5 seconds": want a duration`, `"250ms"`}, false},
+		"bare duration":     {`{"deadline": 5}`, []string{"deadline: line 1: 5: want a duration"}, false},
+		"negative duration": {`{"hedge": {"delay": "-1s"}}`, []string{`hedge.delay: line 1: "-1s": want a duration from "0s"`}, false},
+		"long duration":     {`{"deadline": "721h"}`, []string{`"720h0m0s"`}, true},
+		"code":              {`{"retry": {"codes": ["UNAVAILABLE", "Unavailable"]}}`, []string{`retry.codes[1]: line 1: "Unavailable": want one of CANCELLED, UNKNOWN`}, false},
+		"OK":                {`{"retry": {"codes": ["OK"]}}`, []string{`"OK": want one of`}, false},
+		"choice":            {`{"balancer": {"choice": "random"}}`, []string{"least_loaded, round_robin"}, false},
+		"protection":        {`{"disable": ["breakers"]}`, []string{`disable[0]: line 1: "breakers": want one of breaker, service-breaker`}, false},
+		"huge":              {`{"retry": {"max_attempts": 1e400}}`, []string{"retry.max_attempts: line 1: 1e400: want a whole number from 0 to 1073741824"}, false},
+		"huge digits":       {`{"cache_bytes": ` + strings.Repeat("9", 1000) + `}`, []string{"cache_bytes: line 1: 9999", "want a whole number"}, false},
+		"negative":          {`{"rate": {"per_second": -0.5}}`, []string{"rate.per_second: line 1: -0.5: want a number from 0"}, false},
+		"fraction":          {`{"cache_bytes": 1.5}`, []string{"1.5: want a whole number"}, false},
+		"text for number":   {`{"cache_bytes": "1"}`, []string{`"1": want a whole number`}, false},
+		"text for bool":     {`{"idempotent": "yes"}`, []string{`idempotent: line 1: "yes": want true or false`}, false},
+		"list for text":     {`{"comment": []}`, []string{"comment: line 1: a list: want a string"}, false},
+		"text for list":     {`{"cache": {"vary": "tenant"}}`, []string{`cache.vary: line 1: "tenant": want a list`}, false},
+		"version":           {"{\n\"version\": 2}", []string{"version: line 2: 2: want 1"}, true},
+		"validated":         {"{\n\n\"retry\": {\"max_attempts\": 11}}", []string{"retry: line 3: retry: MaxAttempts 11: want 1 to 10"}, true},
+		"validated, method": {"{\"methods\": {\n\"/a.B/C\": {\"deadline\": \"0s\"}}}", []string{`methods."/a.B/C".deadline: line 2: surecall: WithCallDeadline 0s`}, true},
+		"queue":             {`{"instance_concurrency": {"queue": {"max_waiting": 1}}}`, []string{"instance_concurrency: line 1", "want none"}, true},
+		"pattern":           {"{\"methods\": {\n\"a.B/C\": {}}}", []string{`methods."a.B/C": line 2: surecall: method pattern "a.B/C"`}, false},
+		"percent":           {`{"methods": {"/a.%d/%s": {"x%y": 1}}}`, []string{`methods."/a.%d/%s"."x%y"`}, false},
+		"patterns":          {`{"methods": {` + strings.Join(many, ",") + `}}`, []string{"methods: line 1: 1001 patterns: want at most 1000"}, false},
+		"all at once":       {"{\"deadline\": 1,\n\"hedge\": 2,\n\"x\": 3}", []string{"deadline: line 1", "hedge: line 2", `"x": line 3`}, false},
+		"too many":          {`{"retry": {"codes": [` + strings.Repeat("1,", 100) + `1]}}`, []string{"codes[9]", "and more"}, false},
+	}
+}
+
+// Everything wrong is refused, with the path of the value, its line and what is wanted.
+func TestParsePolicyRefuses(t *testing.T) {
+	for name, test := range refusedDocuments() {
 		t.Run(name, func(t *testing.T) {
 			d, err := surecall.ParsePolicy([]byte(test.text))
 			if err == nil {

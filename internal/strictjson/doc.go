@@ -6,6 +6,7 @@
 //
 //	Go                              JSON
 //	field MaxAttempts               key "max_attempts"
+//	field with a tag json:"$schema" key "$schema"
 //	embedded struct                 its keys, among those around it
 //	field of a function             left out
 //	zero field, nil pointer         left out: the default

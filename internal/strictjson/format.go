@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func Fields(t reflect.Type) (fields []Field) {
 				fields = append(fields, inner)
 			}
 		case f.IsExported() && f.Type.Kind() != reflect.Func:
-			fields = append(fields, Field{Key(f.Name), f, t, []int{n}})
+			fields = append(fields, Field{cmp.Or(f.Tag.Get("json"), Key(f.Name)), f, t, []int{n}})
 		}
 	}
 	return fields
