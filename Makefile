@@ -42,6 +42,7 @@ lint: ## golangci-lint, gofmt, vet and tidy in each module, and the rules of hou
 .PHONY: bench
 bench: ## benchmarks, with their allocations (BENCH, BENCHTIME)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+	go test -C otel -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
