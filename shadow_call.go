@@ -121,18 +121,16 @@ func (t *tries) wouldReject(s *shadowMethod, now time.Time) error {
 		}
 	}
 	for n, l := range m.concurrency {
-		if l.TryAcquire() {
+		if l.TryAcquire() || l.Acquire(s.now, t.ask(), now) == nil {
 			continue
 		}
-		if err := l.Acquire(s.now, t.ask(), now); err != nil {
-			t.release(n)
-			if isExceeded(err) {
-				return ErrConcurrency
-			}
-			s.waits.Add(1) // for a slot
-			t.method = s.slotless
-			return nil
+		t.release(n)
+		if !l.Queues() {
+			return ErrConcurrency
 		}
+		s.waits.Add(1)
+		t.method = s.slotless
+		return nil
 	}
 	return nil
 }
@@ -159,8 +157,9 @@ func (u *unaryCall) conclude(s *shadowMethod, a *unaryAttempt, err error, reject
 	hung := i.Hung()
 	hedged := u.wouldHedge(s, a, i, picked, now)
 	decided := u.wouldCut(s, a, err, hung, hedged, picked, now)
-	if a.learned {
-		at.Judge(breaker.Failure) // which it would have been; what it took is learned all the same
+	if a.cutShort {
+		u.judgeCut(a, err, now)
+		return
 	}
 	u.judge(a, err, now)
 	u.traced(at, a.note, err)
@@ -171,6 +170,31 @@ func (u *unaryCall) conclude(s *shadowMethod, a *unaryAttempt, err error, reject
 		s.retry(int(known(codeOf(err))), true)
 	}
 }
+
+// judgeCut judges an attempt that would have been cut: as if it had been. If its method is
+// as slow on most instances, what it took is learned, as it would be from the last of
+// several attempts.
+func (u *unaryCall) judgeCut(a *unaryAttempt, err error, now time.Time) {
+	asked, elapsed := a.note != nil, time.Duration(u.core.fleet.At(now)-a.attempt.Picked())
+	u.judge(a, errWouldCut, now)
+	verdict := a.note.Verdict
+	a.note.CutOff = false // it was not
+	if asked || err != nil {
+		u.traced(&a.attempt, a.note, err)
+	}
+	if err != nil {
+		return
+	}
+	if u.state.service != nil {
+		u.state.service.Success(now)
+	}
+	if verdict == breaker.Ignored && !a.hung {
+		u.method.stats.latency.Add(min(elapsed, a.teaches), u.core.fleet.At(now))
+	}
+}
+
+// errWouldCut is what the instance of an attempt that would have been cut is judged by.
+var errWouldCut = status.Error(codes.DeadlineExceeded, "surecall: the attempt would have been cut")
 
 // wouldHedge reports whether a hedge would have been sent beside a.
 func (u *unaryCall) wouldHedge(s *shadowMethod, a *unaryAttempt, i *balancer.Instance, picked, now time.Time) bool {
@@ -213,7 +237,7 @@ func (u *unaryCall) wouldCut(s *shadowMethod, a *unaryAttempt, err error, hung, 
 	case !hedged && !u.state.budget.Withdraw(now):
 		s.deny(event.BudgetEmpty)
 	default:
-		a.learned = learned
+		a.learned, a.cutShort, a.hung = learned, true, why == afterHang
 		s.retry(why, err != nil)
 	}
 	return true

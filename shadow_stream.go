@@ -53,13 +53,13 @@ func (s *shadowStream) takeSlot(t *streamAttempt) {
 	if l == nil || s.rejected {
 		return
 	}
-	switch err := l.Acquire(s.method.shadow.now, s.call.ask(), time.Now()); {
-	case err == nil:
+	switch {
+	case l.Acquire(s.method.shadow.now, s.call.ask(), time.Now()) == nil:
 		t.slot.Store(l)
-	case isExceeded(err):
-		s.method.shadow.reject(ErrConcurrency)
-	default:
+	case l.Queues():
 		s.method.shadow.waits.Add(1)
+	default:
+		s.method.shadow.reject(ErrConcurrency)
 	}
 }
 

@@ -305,3 +305,33 @@ func TestShadowIsPlain(t *testing.T) {
 	}
 }
 
+// No protection acts in shadow mode where it would act without: neither when it is on from
+// the beginning, nor when it is switched on.
+func TestShadowActsNot(t *testing.T) {
+	for _, test := range protectionCases() {
+		t.Run(string(test.protection), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				cluster := surecalltest.NewCluster(t, test.instances)
+				client := ready(t, cluster, append(test.options, surecall.WithShadow())...)
+				acts := test.begin(t, cluster, client)
+				if acts() {
+					t.Error("it acts")
+				}
+			})
+			bubble(t, func(t *testing.T) {
+				cluster := surecalltest.NewCluster(t, test.instances)
+				client := ready(t, cluster, test.options...)
+				acts := test.begin(t, cluster, client)
+				update(t, client, surecall.WithShadow())
+				if acts() {
+					t.Error("it acts, although shadow mode was switched on")
+				}
+				update(t, client, surecall.WithoutShadow())
+				acts = test.begin(t, cluster, client)
+				if !acts() {
+					t.Error("it does not act, although shadow mode was switched off")
+				}
+			})
+		})
+	}
+}

@@ -80,6 +80,9 @@ func (l *Limiter) Acquire(ctx context.Context, ask Ask, now time.Time) error {
 	return l.queueUp(ctx, ask, now)
 }
 
+// Queues reports whether a call that finds no slot may wait for one.
+func (l *Limiter) Queues() bool { return l.queue.policy.MaxWaiting > 0 }
+
 // Release gives a slot back, to the next who waits if anyone does. Without a slot taken
 // it does nothing.
 func (l *Limiter) Release() {
