@@ -112,7 +112,8 @@ func (c *Client) WaitReady(ctx context.Context) error {
 // applied at once, or none and the error says why. Calls that have begun go on under
 // what they began with. What was learned and counted stays: latencies, ejections, the
 // budget's tokens, what is in flight under a limit and used up of a rate, if only their
-// numbers change; a breaker, a budget, or a limit of another kind begins anew.
+// numbers change; a breaker, a budget, or a limit of another kind begins anew. Policy
+// documents come over it, and have to agree with it: see [WithOwnerPolicy].
 func (c *Client) Update(opts ...LiveOption) error { return c.core.update(opts) }
 
 // InstanceStatus is one instance at one moment, as [Client.Instances] returns it.
@@ -140,10 +141,11 @@ type core struct {
 	credentialed bool
 	mu           sync.Mutex // one update at a time
 
-	header    *policyHeader // nil: none is read
-	documents []*document   // in the order in which they apply
-	code      *settings     // what options say, without the documents; guarded by mu
-	coded     time.Time     // since when; guarded by mu
+	header    *policyHeader                 // nil: none is read
+	documents []*document                   // in the order in which they apply
+	code      *settings                     // what options say, without the documents; guarded by mu
+	coded     time.Time                     // since when; guarded by mu
+	layered   atomic.Pointer[[]PolicyLayer] // shown by Client.Policies
 }
 
 // policies is everything that Update swaps, as one immutable whole.
@@ -167,6 +169,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 	s.disableByEnvironment()
 	c := &core{service: t.service, target: t.dial, since: time.Now(), answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
 	c.code, c.coded, c.documents, c.header = s, time.Now(), documents, newPolicyHeader(s.policyHeader)
+	c.showLayers()
 	c.state.Store(c.newPolicies(s, nil))
 	c.fleet = balancer.NewFleet(c.fleetConfig(s))
 	c.warn(s, nil)
@@ -244,7 +247,9 @@ func (c *core) update(opts []LiveOption) error {
 	}
 	c.code, c.coded = code, time.Now()
 	c.install(s)
-	for _, e := range c.retryRefused() {
+	events := c.retryRefused()
+	c.showLayers()
+	for _, e := range events {
 		c.emit(e)
 	}
 	return nil

@@ -62,6 +62,9 @@ type PolicyDocument struct {
 	// Disable names protections that are off, beside those that code, the environment or
 	// another document switch off: see WithDisabled.
 	Disable []Protection
+	// Shadow has everything computed and nothing acted on, as plain gRPC with round_robin.
+	// Default: what code says. See WithShadow.
+	Shadow *bool
 
 	// Breaker ejects an instance that fails. Off: none is ejected for its failures. See
 	// WithBreaker.

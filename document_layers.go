@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,14 +25,16 @@ type PolicyLayer struct {
 // follows, in the order in which they apply.
 func (c *Client) Policies() []PolicyLayer { return c.core.layers() }
 
-func (c *core) layers() []PolicyLayer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *core) layers() []PolicyLayer { return slices.Clone(*c.layered.Load()) }
+
+// showLayers makes layers return what is so now. It takes no lock there: who is told of an
+// event may ask. It requires c.mu.
+func (c *core) showLayers() {
 	all := []PolicyLayer{{Layer: "code", Applied: c.coded}}
 	for _, d := range c.documents {
 		all = append(all, d.PolicyLayer)
 	}
-	return all
+	c.layered.Store(&all)
 }
 
 // document is a policy document that a client follows.
@@ -92,6 +95,7 @@ var errGone = errors.New("the document is gone: what it said last stands, until 
 func (c *core) heeded(d *document, text []byte, err error) []event.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.showLayers()
 	if err != nil {
 		return d.refuse(c.service, err)
 	}
@@ -113,12 +117,15 @@ func (c *core) heeded(d *document, text []byte, err error) []event.Event {
 	return append(c.try(d), c.retryRefused()...)
 }
 
+// maxRefusal bounds what is kept of contradictions, of which each pattern may have some.
+const maxRefusal = 4 << 10
+
 // try puts what d wants in force, if that agrees with all else.
 func (c *core) try(d *document) []event.Event {
 	next := d.wanted
 	s, err := c.under(c.code, d, next.opts)
 	if err != nil {
-		return d.refuse(c.service, fmt.Errorf("with what else is in force: %w", err), next)
+		return d.refuse(c.service, fmt.Errorf("with what else is in force: %.*s", maxRefusal, err.Error()), next)
 	}
 	c.install(s)
 	d.text, d.opts, d.Sets, d.Applied, d.wanted, d.Refused = next.text, next.opts, next.sets, time.Now(), nil, ""

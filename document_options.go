@@ -72,6 +72,7 @@ func (d *PolicyDocument) says() (all []said[LiveOption]) {
 			all = append(all, said[LiveOption]{key, o})
 		}
 	}
+	add("shadow", either(d.Shadow, WithShadow, WithoutShadow))
 	add("breaker", ofClient(d.Breaker, WithBreaker, WithoutBreaker))
 	add("service_breaker", ofClient(d.ServiceBreaker, WithServiceBreaker, WithoutServiceBreaker))
 	add("balancer", ofClient(Setting[balancer.Policy]{Value: d.Balancer}, WithBalancer, nil))
@@ -94,8 +95,12 @@ func (m *MethodPolicies) says() (all []said[MethodOption]) {
 	add("attempt_timeout", ofMethod(m.AttemptTimeout, WithAttemptTimeout, WithoutAttemptTimeout))
 	add("retry", ofMethod(m.Retry, WithRetry, WithoutRetry))
 	add("hedge", ofMethod(m.Hedge, WithHedge, WithoutHedge))
-	add("idempotent", either(m.Idempotent, AsIdempotent, AsNotIdempotent))
-	add("call_id", either(m.CallID, WithCallID, WithoutCallID))
+	if o := either(m.Idempotent, AsIdempotent, AsNotIdempotent); o != nil {
+		add("idempotent", o)
+	}
+	if o := either(m.CallID, WithCallID, WithoutCallID); o != nil {
+		add("call_id", o)
+	}
 	add("concurrency", ofMethod(m.Concurrency, WithConcurrency, WithoutConcurrencyLimit))
 	add("rate", ofMethod(m.Rate, WithRateLimit, WithoutRateLimit))
 	add("throttle", ofMethod(m.Throttle, WithThrottle, WithoutThrottle))
@@ -128,10 +133,10 @@ func ofMethod[P any, O MethodOption](s Setting[P], with func(P) O, without func(
 	return nil
 }
 
-func either(is *bool, yes, no func() CallOption) MethodOption {
+func either[O LiveOption](is *bool, yes, no func() O) (none O) {
 	switch {
 	case is == nil:
-		return nil
+		return none
 	case *is:
 		return yes()
 	}

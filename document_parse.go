@@ -21,6 +21,7 @@ import (
 const (
 	documentVersion     = 1
 	maxDocumentPatterns = 1000
+	maxDocumentErrors   = 10
 	maxDocumentDuration = 720 * time.Hour
 )
 
@@ -74,7 +75,11 @@ func (d PolicyDocument) String() string {
 func (d *PolicyDocument) check(lines strictjson.Lines) error {
 	var errs []error
 	fail := func(path string, err error) {
-		if err != nil {
+		switch {
+		case err == nil || len(errs) > maxDocumentErrors:
+		case len(errs) == maxDocumentErrors:
+			errs = append(errs, errors.New("and more"))
+		default:
 			errs = append(errs, fmt.Errorf("%s: line %d: %w", path, lines[path], err))
 		}
 	}

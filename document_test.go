@@ -3,7 +3,10 @@ package surecall_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +27,7 @@ const wholeDocument = `{
   "version": 1,
   "comment": "the owner's word",
   "disable": ["slow-start", "yield"],
+  "shadow": false,
   "breaker": {"consecutive_failures": 3, "failure_ratio": 0.25, "window": "20s", "dry_run": true},
   "service_breaker": {"quiet": "2s", "min_failures": 7},
   "balancer": {"choice": "round_robin", "slow_start": "1m30s", "slow_start_from": 0.5},
@@ -62,6 +66,7 @@ func value[T any](v T) *T { return &v }
 func sameDocument() surecall.PolicyDocument {
 	return surecall.PolicyDocument{
 		Schema: "https://example.com/policy.schema.json", Version: 1, Comment: "the owner's word", Disable: []surecall.Protection{surecall.ProtectionSlowStart, surecall.ProtectionYield},
+		Shadow:                    value(false),
 		Breaker:                   surecall.Set(breaker.Policy{ConsecutiveFailures: 3, FailureRatio: 0.25, Window: 20 * time.Second, DryRun: true}),
 		ServiceBreaker:            surecall.Set(breaker.ServicePolicy{Quiet: 2 * time.Second, MinFailures: 7}),
 		Balancer:                  &balancer.Policy{Choice: balancer.RoundRobin, SlowStart: 90 * time.Second, SlowStartFrom: 0.5},
@@ -262,4 +267,39 @@ func FuzzParsePolicy(f *testing.F) {
 			client.Close()
 		}
 	})
+}
+
+// What a running client can be told by an option, a document can say, or there is a reason.
+func TestPolicyDocumentIsComplete(t *testing.T) {
+	inCode := map[string]string{
+		"WithEvents": "a function", "WithObserver": "a function", "WithClassifier": "a function", "WithFallback": "a function", "WithFallbackWhen": "a function",
+		"WithAlternate": "another client", "WithoutAlternate": "disable: alternate", "WithoutFallback": "disable: fallback",
+		"WithIdempotent": "idempotent below a pattern", "WithNotIdempotent": "idempotent below a pattern", "ForMethod": "methods", "WithDisabled": "disable",
+	}
+	said, err := os.ReadFile("document_options.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := regexp.MustCompile(`(?m)^func ([A-Z]\w*)(?:\[.*\])?\(.*\) (?:Live|Method|Call)Option \{`)
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range options.FindAllSubmatch(text, -1) {
+			found++
+			name := string(m[1])
+			if _, ok := inCode[name]; !ok && !regexp.MustCompile(`\b`+name+`\b`).Match(said) {
+				t.Errorf("%s: %s has no key in a document", file, name)
+			}
+		}
+	}
+	if found < 40 {
+		t.Errorf("found %d options only", found)
+	}
 }

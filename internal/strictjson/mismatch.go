@@ -34,7 +34,7 @@ func (d *decoder) wants(t reflect.Type) string {
 // mismatch notes a value that is of another kind than v, and passes over it.
 func (d *decoder) mismatch(path string, token json.Token, v reflect.Value) error {
 	want := d.wants(v.Type())
-	if bool, is := token.(bool); is && !bool && v.Kind() == reflect.Struct {
+	if token == false && v.Kind() == reflect.Struct {
 		want += ": it cannot be switched off"
 	}
 	if err := d.fail(path, "%s: want %s", kind(token), want); err != nil {
