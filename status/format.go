@@ -115,6 +115,9 @@ func number(f float64) string {
 	return count(int(max(-1e9, f)))
 }
 
+// day is how a moment is shown that need not be today.
+const day = "2 Jan 15:04"
+
 // clock shows a moment, in UTC as logs have it.
 func clock(t time.Time) string {
 	if t.IsZero() {

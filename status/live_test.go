@@ -201,6 +201,51 @@ func TestChangeIsTold(t *testing.T) {
 	})
 }
 
+// Whatever is no mere number is told at once.
+func TestWhatIsToldAtOnce(t *testing.T) {
+	for name, change := range map[string]func(*status.Status){
+		"a state":     func(c *status.Status) { c.Instances[0].State = "suspect" },
+		"eligibility": func(c *status.Status) { c.Instances[0].Eligible = false },
+		"a reason":    func(c *status.Status) { c.Instances[1].Why = "for another reason" },
+		"a mode":      func(c *status.Status) { c.Instances[0].Mode = "forced open" },
+		"a weight":    func(c *status.Status) { c.Instances[0].Weight = 77 },
+		"an instance more": func(c *status.Status) {
+			c.Instances = append(c.Instances, status.Instance{ID: "new", State: "connecting"})
+		},
+		"an instance less": func(c *status.Status) { c.Instances = c.Instances[1:] },
+		"an incarnation":   func(c *status.Status) { c.Instances[0].Incarnation = "2" },
+		"its breaker":      func(c *status.Status) { c.Instances[0].Breaker = &status.Breaker{State: "open"} },
+		"a method's breaker": func(c *status.Status) {
+			c.Methods = []status.Method{{Name: "/a/B", Breaker: &status.Breaker{State: "open"}}}
+		},
+		"the service's": func(c *status.Status) { c.ServiceBreaker = &status.Breaker{State: "open"} },
+		"trust":         func(c *status.Status) { c.Source.Trusted = false },
+		"the source's":  func(c *status.Status) { c.Source.Why = "no leader" },
+		"what it lists": func(c *status.Status) { c.Source.Instances = 9 },
+		"shadow mode":   func(c *status.Status) { c.Shadow = true },
+		"a kill switch": func(c *status.Status) { c.Disabled = []string{"retry"} },
+		"a policy":      func(c *status.Status) { c.Policies = []status.Policy{{Layer: "owner", Refused: "line 3"}} },
+		"an event":      func(c *status.Status) { c.Events = []status.Event{{At: noon, Text: "x"}} },
+		"a bad call":    func(c *status.Status) { c.BadCalls = []status.BadCall{{At: noon, Code: "INTERNAL"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := open(t, aClient("orders", 3))
+				r := s.follow()
+				r.news()
+				r.news() // the page's clock
+				time.Sleep(time.Millisecond)
+				s.change(change)
+				began := time.Now()
+				r.news()
+				if took := time.Since(began); took > 300*time.Millisecond {
+					t.Errorf("told after %v", took)
+				}
+			})
+		})
+	}
+}
+
 // Numbers change all the time, and are told once a second.
 func TestNumbersAreToldOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

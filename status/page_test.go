@@ -60,9 +60,9 @@ func TestPageSaysEverything(t *testing.T) {
 		"orders-2 10.0.0.2:80 ejected ejected until 12:00:04", "a trial from 12:00:04, ejected 2×", //
 		"open 19 of 31 failed 5 in a row", "slow start 43 %", "5.0 ms", //
 		"orders.v1.Orders/Get idempotent", "retried after: 84 UNAVAILABLE, 4 hang", "12 hedges, 5 won", "retry denied: 1 not idempotent", // methods
-		"11:59:59 DEADLINE_EXCEEDED orders.v1.Orders/Place 5.0 s, 1 attempt", "never executed", "What would have helped", "is not idempotent: if it is, say so", // bad calls
-		"11:59:58 WARN instance changed orders-2 (10.0.0.2:80): eligible → ejected: 5 failures in a row", // events
-		"owner surecall/orders since 9 Mar 11:00:00", "hedging of /orders.v1.Orders/Get", "the newest was refused: line 4: retry.attempts 40: want 1 to 10",
+		"11:59:57 OK orders.v1.Orders/Get mended, 12 ms, 2 attempts", "11:59:00 ERROR source failed consul", "11:59:59 DEADLINE_EXCEEDED orders.v1.Orders/Place 5.0 s, 1 attempt", "never executed", "What would have helped", "is not idempotent: if it is, say so", // bad calls
+		"11:59:58 WARN orders-2 (10.0.0.2:80): eligible → ejected: 5 failures in a row", // events
+		"owner surecall/orders since 9 Mar 11:00", "hedging of /orders.v1.Orders/Get", "the newest was refused: line 4: retry.attempts 40: want 1 to 10",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the page does not say %q", want)

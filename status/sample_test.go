@@ -39,8 +39,8 @@ func aClient(service string, n int) status.Status {
 			{Layer: "owner", From: "surecall/orders", Since: noon.Add(-time.Hour), Sets: []string{"deadline of /orders.v1.Orders/Get", "hedging of /orders.v1.Orders/Get"}, Refused: "line 4: retry.attempts 40: want 1 to 10"},
 		},
 		Events: []status.Event{
-			{At: noon.Add(-2 * time.Second), Level: "WARN", Kind: "instance_changed", Text: "orders-2 (10.0.0.2:80): eligible → ejected: 5 failures in a row", Instance: "orders-2"},
-			{At: noon.Add(-9 * time.Second), Level: "INFO", Kind: "instance_added", Text: "orders-5 (10.0.0.5:80), weight 1", Instance: "orders-5"},
+			{At: noon.Add(-2 * time.Second), Level: "WARN", Kind: "instance_changed", Text: "(10.0.0.2:80): eligible → ejected: 5 failures in a row", Instance: "orders-2"},
+			{At: noon.Add(-9 * time.Second), Level: "INFO", Kind: "instance_added", Text: "(10.0.0.5:80), weight 1", Instance: "orders-5"},
 			{At: noon.Add(-time.Minute), Level: "ERROR", Kind: "source_failed", Text: "consul: agent: 500 no cluster leader"},
 		},
 		BadCalls: []status.BadCall{

@@ -33,7 +33,6 @@ func (p *page) events(w http.ResponseWriter, r *http.Request) {
 	defer p.live.leave(run)
 	stopped := p.servers.stopped(r)
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the server's is for requests that end
 	if err := control.Flush(); errors.Is(err, http.ErrNotSupported) {
 		http.Error(w, "what stands before the status page cannot flush: "+err.Error(), http.StatusNotImplemented)
 		return

@@ -96,6 +96,7 @@ func nonzero(n uint64) string {
 type badCall struct {
 	look
 	ID, At, Stamp, Method, Code, Took, Waited, Error, Denied string
+	Mended                                                   bool
 	Attempts                                                 []badAttempt
 	More                                                     int // attempts that are not shown
 	Advice                                                   []string
@@ -113,7 +114,7 @@ func badOf(id string, b *BadCall) badCall {
 		Took: seconds(b.Took), Error: clean(b.Error, 600), Denied: clean(b.Denied, 60), look: look{Tone: "bad", Mark: "cross"},
 	}
 	if b.Code == "OK" {
-		c.look = look{Tone: "ok", Mark: "full"}
+		c.look, c.Mended = look{Tone: "ok", Mark: "full"}, true
 	}
 	if b.Waited > 0 {
 		c.Waited = seconds(b.Waited)
@@ -151,12 +152,12 @@ func badOf(id string, b *BadCall) badCall {
 // eventLine is one line of the timeline.
 type eventLine struct {
 	look
-	ID, At, Stamp, Kind, Level, Text string
+	ID, At, Stamp, Kind, Level, Instance, Text string
 }
 
 func eventOf(id string, e *Event) eventLine {
 	l := eventLine{
-		ID: id, At: clock(e.At), Stamp: stamp(e.At), Level: clean(e.Level, 10), Text: clean(e.Text, 600),
+		ID: id, At: clock(e.At), Stamp: stamp(e.At), Level: clean(e.Level, 10), Instance: clean(e.Instance, 80), Text: clean(e.Text, 600),
 		Kind: clean(strings.ReplaceAll(e.Kind, "_", " "), 40), look: look{Tone: "idle", Mark: "full"},
 	}
 	switch e.Level {
@@ -176,10 +177,10 @@ type policies struct {
 
 type policyLayer struct {
 	look
-	Rank                               int
-	Layer, From, Since, Stamp, Refused string
-	Sets                               []string
-	More                               int
+	Rank                                        int
+	Layer, From, Since, Stamp, Refused, Nothing string
+	Sets                                        []string
+	More                                        int
 }
 
 func policiesOf(key string, s *Status) policies {
@@ -193,7 +194,10 @@ func policiesOf(key string, s *Status) policies {
 			l.look = look{Tone: "warn", Mark: "alert"}
 		}
 		if !layer.Since.IsZero() {
-			l.Since, l.Stamp = layer.Since.UTC().Format("2 Jan 15:04:05"), stamp(layer.Since)
+			l.Since, l.Stamp = layer.Since.UTC().Format(day), stamp(layer.Since)
+		}
+		if l.Nothing = "says nothing"; layer.Layer == "code" {
+			l.Nothing = "the defaults"
 		}
 		const most = 30
 		for _, what := range layer.Sets[:min(len(layer.Sets), most)] {

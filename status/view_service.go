@@ -137,7 +137,7 @@ type stateCount struct {
 func headOf(key string, s *Status, v verdict) head {
 	h := head{
 		look: v.look, ID: key + "-head", Name: clean(s.Service, 100), Target: clean(s.Target, 200), Text: v.Text,
-		Since: s.Since.UTC().Format("2 Jan 15:04:05"), SinceStamp: stamp(s.Since), Shadow: s.Shadow,
+		Since: s.Since.UTC().Format(day), SinceStamp: stamp(s.Since), Shadow: s.Shadow,
 		InFlight: count(s.InFlight), Streams: plural(s.Streams, "stream"), Breaker: breakerOf(s.ServiceBreaker),
 		Known: plural(len(s.Instances), "instance"), States: statesOf(s.Instances),
 		Budget: meterOf("Budget", s.Budget.Tokens, s.Budget.Capacity),

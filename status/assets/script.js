@@ -57,11 +57,39 @@
     finish();
   }
 
-  // finish does what the server cannot: the title, the filter, the lines of what was.
+  // finish does what the server cannot.
   function finish() {
-    const top = $("top");
-    document.title = top.dataset.title;
+    document.title = $("top").dataset.title;
     filter();
+    document.querySelectorAll(".head").forEach(draw);
+  }
+
+  // Calls by second of the last half minute, for as long as the page is open.
+  const lately = new Map();
+  function sample() {
+    for (const head of document.querySelectorAll(".head")) {
+      const past = lately.get(head.id) || lately.set(head.id, []).get(head.id);
+      past.push({ at: performance.now() / 1000, calls: +head.dataset.calls, failed: +head.dataset.failed });
+      if (past.length > 33) past.shift();
+      draw(head);
+    }
+  }
+  function draw(head) {
+    const past = lately.get(head.id) || [];
+    if (past.length < 4) return;
+    const rates = (what) => past.slice(3).map((p, n) => Math.max(0, (p[what] - past[n][what]) / (p.at - past[n].at)));
+    const calls = rates("calls");
+    const most = Math.max(1, ...calls);
+    const now = calls[calls.length - 1];
+    head.querySelector(".rate").textContent = now.toFixed(now < 10 ? 1 : 0) + "/s";
+    const area = (values, name) => {
+      const p = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+      const x = (n) => 120 - (values.length - 1 - n) * 4;
+      p.setAttribute("class", name);
+      p.setAttribute("points", [`${x(0)},22`, ...values.map((v, n) => `${x(n)},${(22 - (v / most) * 20).toFixed(1)}`), "120,22"].join(" "));
+      return p;
+    };
+    head.querySelector(".spark").replaceChildren(area(calls, "calls"), area(rates("failed"), "failed"));
   }
 
   // filter hides the instances that do not fit.
@@ -120,6 +148,7 @@
   if ("live" in root.dataset) {
     say("wait", "connecting");
     listen();
+    setInterval(sample, 1000);
     setInterval(() => {
       if (heard && Date.now() - heard > 15000) say("lost", "not live: no answer");
     }, 5000);

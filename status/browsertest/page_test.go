@@ -23,7 +23,7 @@ func state(id string) string {
 
 // An instance that is killed turns on an open page within a second.
 func TestKilledInstance(t *testing.T) {
-	f := start(t, 5)
+	f := start(t, 5, "orders")
 	url := serve(t, http.StripPrefix("/debug/status", surecall.StatusHandler(f.client)))
 	b := open(t)
 	b.do(chromedp.Navigate(url + "/debug/status/"))
@@ -64,7 +64,7 @@ const sameAsFresh = `fetch("").then((r) => r.text()).then((html) => {
 
 // Without JavaScript the page says what it says with it.
 func TestWithoutScript(t *testing.T) {
-	f := start(t, 5)
+	f := start(t, 5, "orders")
 	url := serve(t, surecall.StatusHandler(f.client))
 	if err := f.client.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestWithoutScript(t *testing.T) {
 	}
 	// The filter is a form.
 	b.do(chromedp.SendKeys(chromedp.CSS("#q"), "orders-4\r"), chromedp.WaitVisible(chromedp.CSS(".notice")))
-	if text, err = chromedp.Run(b, chromedp.Text(chromedp.CSS("body"))); err != nil || strings.Contains(text, "orders-1") || !strings.Contains(text, "orders-4") {
+	if text, err = chromedp.Run(b, chromedp.Text(chromedp.CSS(".instances"))); err != nil || strings.Contains(text, "orders-1") || !strings.Contains(text, "orders-4") {
 		t.Errorf("%v: found %s", err, text)
 	}
 }

@@ -39,8 +39,8 @@ func (s shop) Place(context.Context, *orders.PlaceRequest) (*orders.Order, error
 	return nil, grpcstatus.Error(codes.FailedPrecondition, "the till is closed")
 }
 
-// start runs n servers, and calls until the test ends.
-func start(t *testing.T, n int) *fleet {
+// start runs n servers of a service, and calls it until the test ends.
+func start(t *testing.T, n int, service string) *fleet {
 	t.Helper()
 	f, registry := &fleet{}, memory.New()
 	var all []discovery.Instance
@@ -50,17 +50,17 @@ func start(t *testing.T, n int) *fleet {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := fmt.Sprintf("orders-%d", i+1)
+		id := fmt.Sprintf("%s-%d", service, i+1)
 		server := grpc.NewServer()
 		orders.RegisterOrdersServer(server, shop{id: id})
 		serving.Go(func() { _ = server.Serve(l) })
 		t.Cleanup(server.Stop)
 		f.servers = append(f.servers, server)
-		all = append(all, discovery.Instance{ID: id, Service: "orders", Address: l.Addr().String(), Zone: string(rune('a' + i%3))})
+		all = append(all, discovery.Instance{ID: id, Service: service, Address: l.Addr().String(), Zone: string(rune('a' + i%3))})
 	}
-	registry.Set("orders", all...)
+	registry.Set(service, all...)
 	var err error
-	if f.client, err = surecall.NewClient("memory:///orders", surecall.WithSource(registry), surecall.WithInsecure()); err != nil {
+	if f.client, err = surecall.NewClient("memory:///"+service, surecall.WithSource(registry), surecall.WithInsecure()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
