@@ -10,6 +10,13 @@ import (
 	"github.com/surecall/surecall/status"
 )
 
+// debug shows all clients of a process. It belongs on loopback: there is no password.
+func debug(clients ...*surecall.Client) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/debug/surecall/", surecall.StatusHandler(clients...))
+	return mux
+}
+
 // The status page of all clients of a process, with JSON and Prometheus' text beside it.
 func ExampleStatusHandler() {
 	client, err := surecall.NewClient("static:///127.0.0.1:50051,127.0.0.1:50052", surecall.WithInsecure())
@@ -19,18 +26,16 @@ func ExampleStatusHandler() {
 	}
 	defer client.Close()
 
-	mux := http.NewServeMux()
-	mux.Handle("/debug/status/", surecall.StatusHandler(client))
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // loopback: there is no password
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	server := &http.Server{Handler: mux}
+	server := &http.Server{Handler: debug(client)}
 	defer server.Close()
 	go server.Serve(listener)
 
-	answer, err := http.Get("http://" + listener.Addr().String() + "/debug/status/status.json")
+	answer, err := http.Get("http://" + listener.Addr().String() + "/debug/surecall/status.json")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -16,7 +16,7 @@ import (
 // What README.md shows as Go is code that compiles: each block stands, letter for
 // letter, in one of these files.
 func TestREADMEShowsCompiledCode(t *testing.T) {
-	files := []string{"example_test.go"}
+	files := []string{"example_test.go", "example_statuspage_test.go"}
 	more, err := filepath.Glob("examples/*/*.go")
 	if err != nil {
 		t.Fatal(err)
