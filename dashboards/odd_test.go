@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -202,4 +203,30 @@ func TestPrometheusTakesHostileLabels(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// promtool has rules for names and help texts, too.
+func TestPromtoolLikesTheMetrics(t *testing.T) {
+	promtool := toolPath(t)
+	s := serve(t)
+	o, address := startOdd(t)
+	o.startAll(t, []*server{s})
+	await(t, "calls were made", func() string {
+		for _, c := range o.read() {
+			if len(c.Methods) == 0 {
+				return c.Service + ": none"
+			}
+		}
+		return ""
+	})
+	resp, err := http.Get("http://" + address + "/metrics?instances=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
+	check.Stdin = resp.Body
+	if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
 }

@@ -23,7 +23,7 @@ func instances() row {
 		{
 			title: "Breakers open", unit: "none", width: 6,
 			describe: "Breakers that are not closed, of all clients. instance: one fails and the others serve. method: the method fails on all, its handler or what it calls. service: nothing succeeds, and calls are rejected at once except for trials.",
-			queries:  []query{{over("sum", "surecall_of", metric("breakers_open", ofService)), "{{surecall_of}}"}},
+			queries:  []query{{over("sum", "surecall_service, surecall_of", metric("breakers_open", ofService)), "{{surecall_service}} {{surecall_of}}"}},
 		},
 		{
 			title: "Transitions", unit: "ops", width: 12,

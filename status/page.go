@@ -131,7 +131,7 @@ func (p *page) html(w http.ResponseWriter, r *http.Request) {
 
 func (p *page) metrics(w http.ResponseWriter, r *http.Request) {
 	perInstance := r.URL.Query().Get("instances")
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", PrometheusContentType)
 	_ = WritePrometheus(w, p.read(), perInstance == "1" || perInstance == "true")
 }
 
