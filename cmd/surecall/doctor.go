@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,21 +10,18 @@ import (
 	"github.com/surecall/surecall/cmd/surecall/internal/doctor"
 )
 
-func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var o doctor.Options
-	flags := flag.NewFlagSet("surecall doctor", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `usage: surecall doctor [flags] TARGET
+const doctorUsage = `usage: surecall doctor [flags] TARGET
 
 Says why a service cannot be called, and what to do. TARGET is what a client is given,
 for example consul:///orders, 'consul:///orders?tag=v2', static:///host:port or
 dns:///host:port. The exit status is 0 if there is no fault, 1 if there is one, 2 if the
 command is not used as it should be.
 
-`)
-		flags.PrintDefaults()
-	}
+`
+
+func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o doctor.Options
+	flags := flag.NewFlagSet("surecall doctor", flag.ContinueOnError)
 	flags.BoolVar(&o.TLS, "tls", false, "expect TLS of the instances")
 	flags.BoolVar(&o.Plaintext, "insecure", false, "expect plaintext of the instances; the default takes either, and says which")
 	flags.StringVar(&o.CAFile, "ca", "", "`file` of the authorities that certificates must come from (implies -tls)")
@@ -36,31 +32,21 @@ command is not used as it should be.
 	flags.StringVar(&o.TokenFile, "token-file", "", "`file` of the ACL token for Consul; default as the target or the environment say")
 	flags.DurationVar(&o.Timeout, "timeout", doctor.DefaultTimeout, "for each step on the network")
 	asJSON := flags.Bool("json", false, "print one JSON document at the end")
-	if len(args) == 1 && args[0] == "-h" {
-		flags.SetOutput(stdout) // it is what was asked for
+	target, code, ok := targetOf(flags, doctorUsage, args, stdout, stderr)
+	if !ok {
+		return code
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return badUsage
-	}
-	if flags.NArg() != 1 {
-		flags.Usage()
-		return badUsage
-	}
-	o.Target = flags.Arg(0)
+	o.Target = target
 	d, err := doctor.New(o)
 	if err != nil {
-		fmt.Fprintln(stderr, "surecall:", err)
-		return badUsage
+		return fail(stderr, badUsage, err)
 	}
 	if *asJSON {
 		report := d.Run(ctx, nil)
 		out := json.NewEncoder(stdout)
 		out.SetIndent("", "  ")
 		if err := out.Encode(report); err != nil {
-			fmt.Fprintln(stderr, "surecall:", err)
-			return badUsage
+			return fail(stderr, 1, err)
 		}
 		return report.ExitCode()
 	}

@@ -2,6 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +34,34 @@ func TestListOfAName(t *testing.T) {
 	code, stdout, _ := runs(t, "list", "dns:///"+one)
 	if code != 0 || !strings.Contains(stdout, "● eligible  "+one) {
 		t.Errorf("exit status %d, stdout:\n%s", code, stdout)
+	}
+	code, _, stderr := runs(t, "list", "-timeout", "200ms", "dns:///orders.invalid:1")
+	if code != 1 || stderr != "surecall: gRPC finds no instance of this target: does its name resolve?\n" {
+		t.Errorf("a name without an address: exit status %d, stderr %q: want 1, and why", code, stderr)
+	}
+}
+
+// A token that the flag names goes to Consul, in place of the environment's.
+func TestListWithATokenFile(t *testing.T) {
+	t.Setenv("CONSUL_HTTP_TOKEN", "of-the-environment")
+	seen := make(chan string, 100)
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case seen <- r.Header.Get("X-Consul-Token"):
+		default:
+		}
+		http.Error(w, "no", http.StatusForbidden)
+	}))
+	defer agent.Close()
+	file := filepath.Join(t.TempDir(), "a token & more")
+	if err := os.WriteFile(file, []byte("of-the-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{"", "?tag=v2"} {
+		code, stdout, stderr := runs(t, "list", "consul://"+agent.Listener.Addr().String()+"/orders"+query, "-token-file", file, "-timeout", "300ms")
+		if got := <-seen; code != 1 || got != "of-the-file" || strings.Contains(stdout+stderr, "of-the-file") {
+			t.Errorf("%s: exit status %d, Consul got the token %q, stdout %q, stderr %q", query, code, got, stdout, stderr)
+		}
 	}
 }
 

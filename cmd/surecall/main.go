@@ -30,11 +30,12 @@
 // The exit status is 0 if an instance is eligible (of watch: when it is interrupted), 1 if
 // none is or there is no answer, 2 if the command is not used as it should be.
 //
-// Flags, besides those for TLS and -health-service, which are doctor's:
+// Flags, before the target or after it, besides those for TLS, -health-service and
+// -token-file, which are doctor's:
 //
 //	-probe DURATION      probe an instance that was silent for so long; 0: never; default 2s
 //	-interval DURATION   of watch, between two looks; default 500ms
-//	-timeout DURATION    of list, for connections to be made or refused; default 3s
+//	-timeout DURATION    of list, for an answer, and connections to be made or refused; default 3s
 //	-json                print JSON
 //
 // # Doctor
@@ -81,6 +82,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -102,7 +104,7 @@ var commands = []command{
 const badUsage = 2
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -115,8 +117,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return badUsage
 	}
 	name, rest := args[0], args[1:]
-	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
-		if len(rest) == 0 {
+	if isHelp(name) {
+		if len(rest) == 0 || isHelp(rest[0]) {
 			help(stdout)
 			return 0
 		}
@@ -132,6 +134,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return badUsage
 }
 
+func isHelp(arg string) bool { return slices.Contains([]string{"help", "-h", "-help", "--help"}, arg) }
+
 func help(w io.Writer) {
 	fmt.Fprint(w, "surecall looks at services as surecall's clients see them.\n\n")
 	for _, c := range commands {
@@ -139,4 +143,5 @@ func help(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  surecall %-26s %s\n\n", "help [COMMAND]", "prints this, or the flags of a command")
 	fmt.Fprint(w, "TARGET is what a client is given: consul:///orders, static:///host:port, dns:///host:port.\n")
+	fmt.Fprint(w, "Of watch and list it may be the address of a process's status page too.\n")
 }

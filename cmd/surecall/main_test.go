@@ -17,7 +17,10 @@ func TestRun(t *testing.T) {
 		{"", 2, "", "surecall doctor [flags] TARGET"},
 		{"help", 0, "surecall doctor [flags] TARGET", ""},
 		{"--help", 0, "surecall version", ""},
+		{"help help", 0, "surecall version", ""},
+		{"help version", 0, "usage: surecall version", ""},
 		{"help doctor", 0, "-health-service", ""},
+		{"doctor --help", 0, "usage: surecall doctor", ""},
 		{"doctor -h", 0, "usage: surecall doctor", ""},
 		{"cure", 2, "", `unknown command "cure"`},
 		{"help cure", 2, "", `unknown command "cure"`},
@@ -25,6 +28,10 @@ func TestRun(t *testing.T) {
 		{"version now", 2, "", "usage: surecall version"},
 		{"doctor", 2, "", "usage: surecall doctor"},
 		{"doctor -cert a static:///a:1", 2, "", "want both or neither"},
+		{"doctor a b", 2, "", `2 targets, ["a" "b"]: want one`},
+		{"doctor -cure a", 2, "", "not defined: -cure; surecall doctor -h lists the flags"},
+		{"doctor -ca none.pem static:///a:1", 2, "", "surecall: -ca: open none.pem"},
+		{"doctor consul://orders -json", 1, `"status": "fault"`, ""},
 		{"doctor consul://orders", 1, "FAULT  target", ""},
 		{"doctor -json consul://orders", 1, `"status": "fault"`, ""},
 	} {
@@ -41,7 +48,9 @@ func has(text, want string) bool { return strings.Contains(text, want) && (want 
 // The package comment lists the flags that there are.
 func TestUsageInTheComment(t *testing.T) {
 	var out, none bytes.Buffer
-	run(t.Context(), []string{"help", "doctor"}, &out, &none)
+	for _, command := range []string{"doctor", "watch", "list"} {
+		run(t.Context(), []string{"help", command}, &out, &none)
+	}
 	text, err := os.ReadFile("main.go")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,10 @@ import (
 )
 
 func runVersion(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 1 && isHelp(args[0]) {
+		fmt.Fprintln(stdout, "usage: surecall version")
+		return 0
+	}
 	if len(args) > 0 {
 		fmt.Fprintln(stderr, "usage: surecall version")
 		return badUsage

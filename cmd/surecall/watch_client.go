@@ -19,10 +19,13 @@ type clientFeed struct {
 	how    string
 	// assumed: nobody said whether the instances want TLS.
 	assumed bool
+	// foreign: gRPC's own resolver finds the instances, and does not say why it finds none.
+	foreign bool
 }
 
 func openClient(o *viewing) (feed, error) {
 	f := &clientFeed{wake: make(chan struct{}, 1), how: "a client that only looks: it makes no calls"}
+	f.foreign = !strings.HasPrefix(o.target, "consul:") && !strings.HasPrefix(o.target, "static:")
 	options := []surecall.Option{
 		surecall.WithHealthService(o.healthService),
 		surecall.WithEvents(func(event.Event) {
@@ -46,7 +49,7 @@ func openClient(o *viewing) (feed, error) {
 		f.assumed = !o.insecure
 	}
 	var err error
-	if f.client, err = surecall.NewClient(o.target, options...); err != nil {
+	if f.client, err = surecall.NewClient(o.dialled(), options...); err != nil {
 		return nil, err
 	}
 	f.client.Conn().Connect()
@@ -62,7 +65,10 @@ func (f *clientFeed) read(context.Context) (view, error) {
 	}
 	refusal := f.refusal(s.Service)
 	v.trouble, v.settled = refusal.Error(), s.Source.Trusted && refusal.LastErr != nil
-	if !s.Source.Answered && s.Source.Why != "" {
+	switch {
+	case f.foreign:
+		v.trouble = "gRPC finds no instance of this target: does its name resolve?"
+	case refusal.LastErr == nil && s.Source.Why != "":
 		v.trouble = s.Source.Why
 	}
 	return v, nil

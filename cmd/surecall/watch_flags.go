@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ type viewing struct {
 	cert, key     string
 	serverName    string
 	healthService string
+	tokenFile     string
 	probe         time.Duration
 	interval      time.Duration // of watch
 	timeout       time.Duration // of list
@@ -37,11 +39,6 @@ const defaultProbe = 2 * time.Second
 func parseView(name, usage string, args []string, stdout, stderr io.Writer) (o *viewing, code int, ok bool) {
 	o = &viewing{}
 	flags := flag.NewFlagSet("surecall "+name, flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
-		flags.PrintDefaults()
-	}
 	flags.BoolVar(&o.tls, "tls", false, "connect with TLS, trusting the system's authorities")
 	flags.StringVar(&o.ca, "ca", "", "`file` of the authorities that certificates must come from (implies -tls)")
 	flags.StringVar(&o.cert, "cert", "", "`file` of the client's certificate (implies -tls)")
@@ -49,6 +46,7 @@ func parseView(name, usage string, args []string, stdout, stderr io.Writer) (o *
 	flags.StringVar(&o.serverName, "server-name", "", "the `name` that certificates must have (implies -tls); default as the clients expect")
 	flags.BoolVar(&o.insecure, "insecure", false, "connect in plaintext, which is the default, and say nothing of it")
 	flags.StringVar(&o.healthService, "health-service", "", "the `service` whose gRPC health is watched; default the server's")
+	flags.StringVar(&o.tokenFile, "token-file", "", "`file` of the ACL token for Consul; default as the target or the environment say")
 	flags.DurationVar(&o.probe, "probe", defaultProbe, "probe an instance that was silent for so long, to find those that hang; 0: never")
 	if name == "watch" {
 		flags.DurationVar(&o.interval, "interval", defaultInterval, "between two looks; what a target's instances do is shown at once")
@@ -56,19 +54,9 @@ func parseView(name, usage string, args []string, stdout, stderr io.Writer) (o *
 		flags.DurationVar(&o.timeout, "timeout", defaultSettle, "how long to wait for an answer, and for connections to be made or refused")
 	}
 	flags.BoolVar(&o.json, "json", false, jsonUsage[name])
-	if len(args) == 1 && args[0] == "-h" {
-		flags.SetOutput(stdout) // it is what was asked for
+	if o.target, code, ok = targetOf(flags, usage, args, stdout, stderr); !ok {
+		return nil, code, false
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return nil, 0, false
-	} else if err != nil {
-		return nil, badUsage, false
-	}
-	if flags.NArg() != 1 {
-		flags.Usage()
-		return nil, badUsage, false
-	}
-	o.target = flags.Arg(0)
 	if err := o.validate(name, flags); err != nil {
 		return nil, fail(stderr, badUsage, err), false
 	}
@@ -96,10 +84,12 @@ func (o *viewing) validate(name string, flags *flag.FlagSet) error {
 	wrong(name == "list" && (o.timeout < minInterval || o.timeout > maxInterval), "-timeout %v: want %v to %v", o.timeout, minInterval, maxInterval)
 	if page, ok := pageAddress(o.target); ok {
 		flags.Visit(func(f *flag.Flag) {
-			wrong(f.Name == "insecure" || f.Name == "health-service" || f.Name == "probe",
+			wrong(f.Name == "insecure" || f.Name == "health-service" || f.Name == "probe" || f.Name == "token-file",
 				"-%s has no meaning for the status page of a process, whose clients are as they are", f.Name)
 		})
 		wrong(o.secure() && strings.HasPrefix(page, "http:"), "the status page is asked for by http: want https with -tls, -ca, -cert or -server-name")
+	} else {
+		wrong(o.tokenFile != "" && !strings.HasPrefix(o.target, "consul:"), "-token-file is for Consul, and the target is not: want consul:///SERVICE")
 	}
 	return errors.Join(errs...)
 }
@@ -136,6 +126,18 @@ func (o *viewing) open() (feed, error) {
 		return openPage(page, o)
 	}
 	return openClient(o)
+}
+
+// dialled is the target that the client is given.
+func (o *viewing) dialled() string {
+	if o.tokenFile == "" {
+		return o.target
+	}
+	mark := "?"
+	if strings.Contains(o.target, mark) {
+		mark = "&"
+	}
+	return o.target + mark + "token-file=" + url.QueryEscape(o.tokenFile)
 }
 
 // pageAddress returns the URL of a status page if that is what target is: it begins with

@@ -79,14 +79,23 @@ func (f *pageFeed) get(ctx context.Context) ([]status.Status, error) {
 	switch {
 	case limited.N <= 0:
 		return nil, fmt.Errorf("answers with more than %d MB", pageLimit>>20)
-	case err != nil && ctx.Err() == nil:
-		return nil, fmt.Errorf("is not one of surecall's: want its own address, as the process serves it: %w", err)
+	case isOther(err):
+		return nil, errors.New("is not one of surecall's: want its own address, as the process serves it")
 	case err != nil:
 		return nil, err
 	case document.Clients == nil:
 		return nil, errors.New(`is not one of surecall's: its JSON has no "clients"`)
 	}
 	return *document.Clients, nil
+}
+
+// isOther reports whether err is of a text that is not the JSON that was expected, and not
+// of a connection.
+func isOther(err error) bool {
+	var syntax *json.SyntaxError
+	var mismatch *json.UnmarshalTypeError
+	ends := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return ends || errors.As(err, &syntax) || errors.As(err, &mismatch)
 }
 
 func (f *pageFeed) changed() <-chan struct{} { return nil }

@@ -139,7 +139,12 @@ func TestUsageOfWatchAndList(t *testing.T) {
 		want string
 	}{
 		{"watch", "usage: surecall watch"},
-		{"watch a b", "usage: surecall watch"},
+		{"watch a b", `2 targets, ["a" "b"]: want one; surecall watch -h says more`},
+		{"watch consul:///orders -interval 1ms", "-interval 1ms: want 100ms to 1h0m0s"}, // flags may follow
+		{"list -token-file x static:///a:1", "-token-file is for Consul"},
+		{"list -token-file /none/token consul:///orders", "/none/token: no such file"},
+		{"list -token-file x consul:///orders?token-file=y", `token-file is given 2 times`},
+		{"watch -x a", "-x; surecall watch -h lists the flags"},
 		{"watch -x a", "flag provided but not defined: -x"},
 		{"list", "usage: surecall list"},
 		{"list -interval 1s consul:///orders", "flag provided but not defined: -interval"},

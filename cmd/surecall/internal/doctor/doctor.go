@@ -53,39 +53,40 @@ type Doctor struct {
 	own     []tls.Certificate
 }
 
-// New reports, joined, what is wrong with o; the target is left to the walk.
+// New reports, joined, what is wrong with o, by the names of the command's flags; the
+// target is left to the walk.
 func New(o Options) (*Doctor, error) {
 	var errs []error
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf("doctor: "+format, args...)) }
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	d := &Doctor{}
 	if o.Target == "" {
-		fail("Target is empty: want scheme:///service, for example consul:///orders")
+		fail("target is empty: want scheme:///service, for example consul:///orders")
 	}
 	if o.Timeout < MinTimeout || o.Timeout > MaxTimeout {
-		fail("Timeout %v: want %v to %v", o.Timeout, MinTimeout, MaxTimeout)
+		fail("-timeout %v: want %v to %v", o.Timeout, MinTimeout, MaxTimeout)
 	}
 	if o.CAFile != "" {
 		text, err := os.ReadFile(o.CAFile)
 		d.roots = x509.NewCertPool()
 		if err != nil {
-			fail("CAFile: %w", err)
+			fail("-ca: %w", err)
 		} else if !d.roots.AppendCertsFromPEM(text) {
-			fail("CAFile %q: want certificates in PEM", o.CAFile)
+			fail("-ca %s: has no certificate in PEM", o.CAFile)
 		}
 	}
 	if (o.CertFile == "") != (o.KeyFile == "") {
-		fail("CertFile %q and KeyFile %q: want both or neither", o.CertFile, o.KeyFile)
+		fail("-cert %q and -key %q: want both or neither", o.CertFile, o.KeyFile)
 	} else if o.CertFile != "" {
 		own, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
 		if err != nil {
-			fail("CertFile and KeyFile: %w", err)
+			fail("-cert, -key: %w", err)
 		}
 		d.own = []tls.Certificate{own}
 	}
 	o.TLS = o.TLS || o.CAFile != "" || o.CertFile != "" || o.ServerName != ""
 	if o.TLS && o.Plaintext {
-		fail("Plaintext is asked for together with TLS: want one of them")
+		fail("-insecure is given with -tls, -ca, -cert or -server-name: want one or the other")
 	}
 	d.options = o
 	if err := errors.Join(errs...); err != nil {

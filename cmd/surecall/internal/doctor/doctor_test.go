@@ -193,7 +193,7 @@ func TestNoSecretIsTold(t *testing.T) {
 func TestOptions(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "none.pem")
 	_, err := doctor.New(doctor.Options{Timeout: time.Hour, CAFile: file, CertFile: file, Plaintext: true})
-	for _, want := range []string{"Target is empty", "Timeout 1h0m0s: want 10ms to 1m0s", "CAFile: open", "want both or neither", "together with TLS"} {
+	for _, want := range []string{"target is empty", "-timeout 1h0m0s: want 10ms to 1m0s", "-ca: open", `-cert "` + file + `" and -key "": want both or neither`, "-insecure is given with -tls"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want %q too", err, want)
 		}
