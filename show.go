@@ -38,7 +38,11 @@ func (c *core) status() status.Status {
 		s.Disabled = append(s.Disabled, string(p))
 	}
 	for _, i := range c.fleet.Status() {
-		s.Instances = append(s.Instances, shownInstance(i))
+		shown := shownInstance(i)
+		if state.settings.breaker != nil {
+			shown.Breaker = shownBreaker(i.Breaker)
+		}
+		s.Instances = append(s.Instances, shown)
 		s.InFlight += i.InFlight
 		s.Streams += i.Streams
 	}
@@ -76,15 +80,11 @@ func shownInstance(i balancer.Status) status.Instance {
 		ID: i.ID, Address: i.Address, Incarnation: i.Incarnation, Region: i.Region, Zone: i.Zone,
 		Priority: i.Priority, Weight: i.Weight, State: string(i.State), Eligible: i.Eligible(), Why: i.Why, Mode: shownMode(i.Mode),
 		InFlight: i.InFlight, Limit: i.Limit, Streams: i.Streams, StreamLimit: i.StreamLimit,
-		Latency: i.Latency.Seconds(), SlowStart: i.SlowStart, Share: i.Share, Rest: i.Rest.Seconds(), Breaker: shownBreaker(i.Breaker),
+		Latency: i.Latency.Seconds(), SlowStart: i.SlowStart, Share: i.Share, Rest: i.Rest.Seconds(),
 	}
 }
 
-// shownBreaker returns nil for the zero Counts, which say that there is none.
 func shownBreaker(b breaker.Counts) *status.Breaker {
-	if b == (breaker.Counts{}) {
-		return nil
-	}
 	return &status.Breaker{
 		State: b.State.String(), Mode: shownMode(b.Mode), DryRun: b.DryRun, Overruled: b.Overruled,
 		Requests: b.Requests, Failures: b.Failures, Run: b.Run, Ejections: b.Ejections, Until: b.EjectedUntil,

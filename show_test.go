@@ -154,3 +154,20 @@ func TestStatusIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// A breaker in whose window nothing happened is not one that is off.
+func TestStatusTellsAnIdleBreakerFromNone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster)
+		if b := client.Status().Instances[0].Breaker; b == nil || b.State != "closed" {
+			t.Errorf("%+v: want one that is closed", b)
+		}
+		if err := client.Update(surecall.WithoutBreaker()); err != nil {
+			t.Fatal(err)
+		}
+		if b := client.Status().Instances[0].Breaker; b != nil {
+			t.Errorf("%+v: want none", b)
+		}
+	})
+}

@@ -25,10 +25,10 @@ func TestHost(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, url, nil)
 			r.Host = host
 			answer, body := ask(t, h, r)
-			if answer.StatusCode != want {
-				t.Errorf("host %q, %s: %d: want %d", host, url, answer.StatusCode, want)
+			if answer.Code != want {
+				t.Errorf("host %q, %s: %d: want %d", host, url, answer.Code, want)
 			}
-			if want == http.StatusForbidden && (!strings.Contains(body, "status.WithHosts") || strings.Contains(body, "<script") && !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain")) {
+			if want == http.StatusForbidden && (!strings.Contains(body, "status.WithHosts") || strings.Contains(body, "<script") && !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/plain")) {
 				t.Errorf("host %q: %s", host, body)
 			}
 		}
@@ -60,8 +60,8 @@ func TestOrigin(t *testing.T) {
 			for n := 0; n < len(c.headers); n += 2 {
 				r.Header.Add(c.headers[n], c.headers[n+1])
 			}
-			if answer, body := ask(t, of(), r); answer.StatusCode != c.want || c.want == 403 && !strings.Contains(body, "another origin") {
-				t.Errorf("%d: want %d: %s", answer.StatusCode, c.want, body)
+			if answer, body := ask(t, of(), r); answer.Code != c.want || c.want == 403 && !strings.Contains(body, "another origin") {
+				t.Errorf("%d: want %d: %s", answer.Code, c.want, body)
 			}
 		})
 	}
@@ -70,13 +70,13 @@ func TestOrigin(t *testing.T) {
 func TestMethods(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodPatch} {
 		answer, _ := ask(t, of(), httptest.NewRequest(method, "http://localhost/", nil))
-		if answer.StatusCode != http.StatusMethodNotAllowed || answer.Header.Get("Allow") != "GET, HEAD" {
-			t.Errorf("%s: %s", method, answer.Status)
+		if answer.Code != http.StatusMethodNotAllowed || answer.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: %d", method, answer.Code)
 		}
 	}
 	for _, url := range []string{"/", "/events", "/status.json", "/metrics"} {
-		if answer, _ := ask(t, of(), httptest.NewRequest(http.MethodHead, "http://localhost"+url, nil)); answer.StatusCode != http.StatusOK {
-			t.Errorf("HEAD %s: %s", url, answer.Status)
+		if answer, _ := ask(t, of(), httptest.NewRequest(http.MethodHead, "http://localhost"+url, nil)); answer.Code != http.StatusOK {
+			t.Errorf("HEAD %s: %d", url, answer.Code)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestMethods(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	for _, url := range []string{"http://localhost/", "http://localhost/status.json", "http://localhost/metrics", "http://localhost/?format=script", "http://evil.example/", "http://localhost/nothing.txt"} {
 		answer, _ := get(t, of(aClient("orders", 1)), url)
-		policy := answer.Header.Get("Content-Security-Policy")
+		policy := answer.Header().Get("Content-Security-Policy")
 		for _, want := range []string{"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
 			if !strings.Contains(policy, want) {
 				t.Errorf("%s: policy %q: want %s", url, policy, want)
@@ -98,11 +98,11 @@ func TestHeaders(t *testing.T) {
 			"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "X-Frame-Options": "DENY",
 			"Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
 		} {
-			if got := answer.Header.Get(name); got != want {
+			if got := answer.Header().Get(name); got != want {
 				t.Errorf("%s: %s %q: want %q", url, name, got, want)
 			}
 		}
-		if answer.Header.Get("Content-Type") == "" {
+		if answer.Header().Get("Content-Type") == "" {
 			t.Errorf("%s: no Content-Type", url)
 		}
 	}
@@ -122,13 +122,22 @@ func TestMounted(t *testing.T) {
 		"/kept/?format=style": "text/css", "/bare/?format=script": "text/javascript",
 	} {
 		answer, _ := get(t, mux, "http://localhost"+path)
-		if answer.StatusCode != http.StatusOK || !strings.HasPrefix(answer.Header.Get("Content-Type"), want) {
-			t.Errorf("%s: %s, %s: want %s", path, answer.Status, answer.Header.Get("Content-Type"), want)
+		if answer.Code != http.StatusOK || !strings.HasPrefix(answer.Header().Get("Content-Type"), want) {
+			t.Errorf("%s: %d, %s: want %s", path, answer.Code, answer.Header().Get("Content-Type"), want)
 		}
 	}
 	for _, path := range []string{"/favicon.ico", "/status.jsn", "/?format=exe"} {
-		if answer, body := get(t, h, "http://localhost"+path); answer.StatusCode != http.StatusNotFound || !strings.Contains(body, "json") {
-			t.Errorf("%s: %s: %s", path, answer.Status, body)
+		if answer, body := get(t, h, "http://localhost"+path); answer.Code != http.StatusNotFound || !strings.Contains(body, "json") {
+			t.Errorf("%s: %d: %s", path, answer.Code, body)
 		}
+	}
+}
+
+// A writer that cannot flush has no stream, and says so instead of staying silent.
+func TestStreamNeedsFlush(t *testing.T) {
+	w := httptest.NewRecorder()
+	of().ServeHTTP(struct{ http.ResponseWriter }{w}, httptest.NewRequest(http.MethodGet, "http://localhost/events", nil))
+	if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), "cannot flush") {
+		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 }

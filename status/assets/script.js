@@ -94,7 +94,8 @@
 
   // filter hides the instances that do not fit.
   function filter() {
-    const words = find.value.trim().toLowerCase();
+    let words = find.value.trim().toLowerCase();
+    if (!("live" in root.dataset) && find.value === find.defaultValue) words = ""; // the server has found them
     for (const body of document.querySelectorAll(".instances tbody")) {
       let shown = 0;
       for (const row of body.rows) {
