@@ -64,6 +64,13 @@
 // the first answered, a problem says which. A name that Consul does not know is an error,
 // asked again slowly.
 //
+// # Keys
+//
+// [Source.WatchKey] follows one key of the KV store, which is where policy documents are
+// kept. Its reads go to the leader and wait there for a change, with the deadlines and the
+// back-off above; there are at most five waits in a second. A key that is deleted is told of
+// as one that is not there, which is not what an error is.
+//
 // # What becomes an instance
 //
 //	address      tagged address or named port asked for; socket; "grpc" as kratos writes it;
