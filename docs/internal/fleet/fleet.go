@@ -9,9 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
 	"github.com/surecall/surecall/discovery/consul"
 	"github.com/surecall/surecall/examples/orders"
@@ -127,6 +129,9 @@ func (i *Instance) Place(_ context.Context, r *orders.PlaceRequest) (*orders.Ord
 	return &orders.Order{Item: r.GetItem(), ServedBy: i.Address}, nil
 }
 
+// patience is the deadline of calls, with which a busy machine fails none.
+const patience = time.Minute
+
 // callers is how many goroutines call, and each how often, before and after the kill.
 const (
 	callers   = 4
@@ -139,12 +144,29 @@ type Outcome struct {
 	First  error // of them
 }
 
+// Get makes one call, as soon as an instance is there.
+func Get(t *testing.T, conn grpc.ClientConnInterface) *orders.Order {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	reply, err := orders.NewOrdersClient(conn).Get(ctx, &orders.GetRequest{Id: "7"}, grpc.WaitForReady(true))
+	if err != nil {
+		t.Errorf("the call failed: %v", err)
+	}
+	return reply
+}
+
 // KillOne makes calls of Get and Place from several goroutines, kills the first instance
 // in the middle, and returns when all calls have ended. Place may fail where it was under
 // way on the killed instance, and must not have been executed more often than it was called.
 func (f *Fleet) KillOne(t *testing.T, conn grpc.ClientConnInterface) Outcome {
 	t.Helper()
 	stub := orders.NewOrdersClient(conn)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if Get(t, conn) == nil {
+		t.FailNow()
+	}
 	var (
 		mu    sync.Mutex
 		o     Outcome
@@ -159,20 +181,20 @@ func (f *Fleet) KillOne(t *testing.T, conn grpc.ClientConnInterface) Outcome {
 				if n == callsEach {
 					half.Done()
 				}
-				if _, err := stub.Get(t.Context(), &orders.GetRequest{Id: "7"}); err != nil {
+				if _, err := stub.Get(ctx, &orders.GetRequest{Id: "7"}); err != nil {
 					mu.Lock()
 					o.Failed, o.First = o.Failed+1, cmp.Or(o.First, err)
 					mu.Unlock()
 				}
 				if n%5 == 0 {
 					place.Add(1)
-					_, _ = stub.Place(t.Context(), &orders.PlaceRequest{Item: "tea"})
+					_, _ = stub.Place(ctx, &orders.PlaceRequest{Item: "tea"})
 				}
 			}
 		})
 	}
 	half.Wait()
-	f.Instances[0].kill(t.Context())
+	f.Instances[0].kill(ctx)
 	all.Wait()
 	var placed int64
 	for n, i := range f.Instances {
@@ -191,7 +213,7 @@ func (f *Fleet) KillOne(t *testing.T, conn grpc.ClientConnInterface) Outcome {
 func (f *Fleet) SurvivesKill(t *testing.T, conn grpc.ClientConnInterface) {
 	t.Helper()
 	if o := f.KillOne(t, conn); o.Failed > 0 {
-		t.Errorf("%d of %d calls failed while one of %d instances was killed; the first: %v",
-			o.Failed, 2*callers*callsEach, len(f.Instances), o.First)
+		t.Errorf("%d of %d calls failed while one of %d instances was killed; the first: %v\n%v",
+			o.Failed, 2*callers*callsEach, len(f.Instances), o.First, surecall.Explain(o.First))
 	}
 }

@@ -3,11 +3,8 @@ package handmade_test
 import (
 	"testing"
 
-	"google.golang.org/grpc"
-
 	"github.com/surecall/surecall/docs/internal/fleet"
 	"github.com/surecall/surecall/docs/migration/handmade"
-	"github.com/surecall/surecall/examples/orders"
 )
 
 func TestAfterSurvivesAKill(t *testing.T) {
@@ -18,9 +15,7 @@ func TestAfterSurvivesAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer before.Close()
-	if _, err := orders.NewOrdersClient(before).Get(t.Context(), &orders.GetRequest{}, grpc.WaitForReady(true)); err != nil {
-		t.Errorf("the old stack: %v", err)
-	}
+	fleet.Get(t, before)
 	after, err := handmade.After(target)
 	if err != nil {
 		t.Fatal(err)

@@ -4,12 +4,9 @@ import (
 	"context"
 	"testing"
 
-	"google.golang.org/grpc"
-
 	"github.com/surecall/surecall/discovery/consul"
 	"github.com/surecall/surecall/docs/internal/fleet"
 	"github.com/surecall/surecall/docs/migration/kratos"
-	"github.com/surecall/surecall/examples/orders"
 )
 
 func TestAfterSurvivesAKill(t *testing.T) {
@@ -37,9 +34,8 @@ func TestServerRegistersAndLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	reply, err := orders.NewOrdersClient(conn).Get(t.Context(), &orders.GetRequest{}, grpc.WaitForReady(true))
-	if err != nil || reply.GetServedBy() != "new" {
-		t.Errorf("got %v: %v", reply, err)
+	if reply := fleet.Get(t, conn); reply.GetServedBy() != "new" {
+		t.Errorf("got %v", reply)
 	}
 	cancel()
 	if err := <-served; err != nil {

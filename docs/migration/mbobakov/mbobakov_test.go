@@ -3,11 +3,8 @@ package mbobakov_test
 import (
 	"testing"
 
-	"google.golang.org/grpc"
-
 	"github.com/surecall/surecall/docs/internal/fleet"
 	"github.com/surecall/surecall/docs/migration/mbobakov"
-	"github.com/surecall/surecall/examples/orders"
 )
 
 // What the old client loses, the new one does not: else the tests would show nothing.
@@ -33,9 +30,7 @@ func TestAfterSurvivesAKillBesideBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer before.Close()
-	if _, err := orders.NewOrdersClient(before).Get(t.Context(), &orders.GetRequest{}, grpc.WaitForReady(true)); err != nil {
-		t.Errorf("the old client: %v", err)
-	}
+	fleet.Get(t, before)
 	after, err := mbobakov.After(target)
 	if err != nil {
 		t.Fatal(err)

@@ -54,9 +54,7 @@ func TestDialIsRolledBackByTheEnvironment(t *testing.T) {
 		if _, isPlain := conn.(*grpc.ClientConn); isPlain != want {
 			t.Errorf("ORDERS_CLIENT=%q: got a %T", value, conn)
 		}
-		if _, err := orders.NewOrdersClient(conn).Get(t.Context(), &orders.GetRequest{}); err != nil {
-			t.Errorf("ORDERS_CLIENT=%q: %v", value, err)
-		}
+		fleet.Get(t, conn)
 		_ = conn.Close()
 	}
 }
@@ -76,9 +74,8 @@ func TestServerRegistersAndLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	reply, err := orders.NewOrdersClient(client).Get(t.Context(), &orders.GetRequest{}, grpc.WaitForReady(true))
-	if err != nil || reply.GetServedBy() != "new" {
-		t.Errorf("got %v: %v", reply, err)
+	if reply := fleet.Get(t, client); reply.GetServedBy() != "new" {
+		t.Errorf("got %v", reply)
 	}
 	cancel()
 	if err := <-served; err != nil {
