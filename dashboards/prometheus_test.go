@@ -206,5 +206,5 @@ func (p *prometheus) evaluated(since time.Time) error {
 // minutes of looking back are seconds. The conditions stay.
 func hasty(rules string) string {
 	rules = regexp.MustCompile(`(?m)^(\s+for:) \S+$`).ReplaceAllString(rules, "$1 1s")
-	return strings.NewReplacer("[5m]", "[5s]", "[15m]", "[5s]", "[30m]", "[30s]", "[1d] offset 1h", "[10s] offset 10s").Replace(rules)
+	return strings.NewReplacer("[5m]", "[5s]", "[15m]", "[5s]", "[30m]", "[30s]", "[1d] offset 1h", "[20s] offset 25s").Replace(rules)
 }
