@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/surecall/surecall"
+	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
 	"github.com/surecall/surecall/examples/orders"
 	"github.com/surecall/surecall/limit"
@@ -317,5 +318,53 @@ need an idempotency level, if they may be executed twice:
 	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 	if got := report.String(); squeeze(got) != squeeze(want) {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// The breakers of the service and of a method run dry: they tell so, and what they would
+// have rejected is counted.
+func TestShadowBreakersRunDry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster, events := surecalltest.NewCluster(t, 2), &log{}
+		client := ready(t, cluster, surecall.WithShadow(), surecall.WithMethodBreaker(breaker.MethodPolicy{}), events.option())
+		failAll(cluster, codes.Internal)
+		load(t, client, placeMethod, 10*time.Millisecond, time.Second)
+		failAll(cluster, codes.Unavailable)
+		load(t, client, getMethod, 10*time.Millisecond, 2*time.Second)
+		if n := of(t, client, placeMethod).WouldReject["method down"]; n == 0 {
+			t.Errorf("nothing for the method's breaker: %s", client.Shadow())
+		}
+		if n := of(t, client, getMethod).WouldReject["service down"]; n == 0 {
+			t.Errorf("nothing for the service's breaker: %s", client.Shadow())
+		}
+		service, method := eventsOf[event.ServiceBreakerChanged](events), eventsOf[event.MethodBreakerChanged](events)
+		if len(service) == 0 || !service[0].DryRun || len(method) == 0 || !method[0].DryRun {
+			t.Errorf("told %+v and %+v: want that it only would be", service, method)
+		}
+	})
+}
+
+// The connection of an instance that hangs for long is kept, as gRPC would.
+func TestShadowKeepsConnections(t *testing.T) {
+	for shadow, want := range map[bool]bool{true: true, false: false} {
+		bubble(t, func(t *testing.T) {
+			cluster := surecalltest.NewCluster(t, 3)
+			client := ready(t, cluster)
+			if shadow {
+				update(t, client, surecall.WithShadow())
+			}
+			teach(t, cluster, client, 60, 5*time.Millisecond)
+			cluster.Instance(0).Hang()
+			for range 6 {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				times(ctx, client, getMethod, 1)
+				cancel()
+			}
+			advance(10 * time.Second)
+			if kept := cluster.Instance(0).Dials() == 1; kept != want {
+				t.Errorf("in shadow mode: %v, kept: %v", shadow, kept)
+			}
+			cluster.Instance(0).Resume()
+		})
 	}
 }

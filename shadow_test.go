@@ -157,12 +157,14 @@ func acts() []act {
 		{name: "the registry does not answer", do: func(c *surecalltest.Cluster) { c.SourceDown(errors.New("no leader")) }},
 		{name: "the registry answers", do: (*surecalltest.Cluster).SourceUp},
 		{name: "one joins", do: func(c *surecalltest.Cluster) {
-			c.AddLifecycle(lifecycle.Drain{})
+			c.AddLifecycle(lifecycle.Drain{Propagation: time.Minute, RefuseAtOnce: true})
 		}},
 		{name: "it leaves", do: func(c *surecalltest.Cluster) {
 			go c.Instance(3).Leave()
+			synctest.Wait()
+			c.Instance(3).List() // the registry is slow
 		}},
-		{name: "it has left", do: func(*surecalltest.Cluster) { advance(5 * time.Minute) }},
+		{name: "it has left", do: func(c *surecalltest.Cluster) { advance(5 * time.Minute); c.Instance(3).Delist() }},
 		{name: "all are killed", do: each((*surecalltest.Instance).Kill)},
 		{name: "all are killed, and calls wait", opts: waits, lots: true},
 		{name: "all are back", do: func(c *surecalltest.Cluster) {
