@@ -97,6 +97,7 @@ func (h *hedge) send() (again time.Duration) {
 	}
 	h.err = s.try(&h.rpc, time.Now())
 	u.judge(s, h.err, time.Now())
+	u.tellEnd(&s.attempt, s.note, h.err)
 	if u.answers(s, h.err, h.rpc.reply) && (a.overdue.CompareAndSwap(inTime, lost) || a.overdue.CompareAndSwap(late, lost)) {
 		a.cancel()
 	}
@@ -182,6 +183,7 @@ func (h *hedge) outfit() {
 func (h *hedge) join(err error) (*unaryAttempt, error) {
 	a, s := h.beside, &h.second
 	u := a.call
+	u.tellEnd(&a.attempt, a.note, err)
 	if h.off() {
 		u.traced(&a.attempt, a.note, err)
 		return a, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,8 +94,8 @@ func TestObserver(t *testing.T) {
 				[]string{"call orders" + getMethod, "attempt 1 hedge false", "attempt 1 ends Unavailable, of context 1",
 					"attempt 2 hedge false", "attempt 2 ends OK, of context 2", `call ends OK after 2 attempts, ""`}},
 			{"hedged", func() { slowFirst(cluster, time.Second) }, func() { _, _ = unary(t.Context(), client, cancelMethod) },
-				[]string{"call orders" + cancelMethod, "attempt 1 hedge false", "attempt 2 hedge true", "attempt 1 ends Canceled, of context 1",
-					"attempt 2 ends OK, of context 2", `call ends OK after 2 attempts, ""`}},
+				[]string{"call orders" + cancelMethod, "attempt 1 hedge false", "attempt 2 hedge true", "attempt 2 ends OK, of context 2",
+					"attempt 1 ends Canceled, of context 1", `call ends OK after 2 attempts, ""`}},
 			{"rejected", func() {}, func() {
 				client.Update(surecall.WithRateLimit(limit.Rate{PerSecond: 1e-3, Burst: 1}))
 				get(t, client)
@@ -121,3 +122,78 @@ func TestObserver(t *testing.T) {
 		}
 	})
 }
+
+// Of two attempts that go on together each tells of its own end when it has come: who
+// measures it would else count the time of the other.
+func TestObserverIsToldAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const delay, fails, answers = 10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond
+		cluster, ends := surecalltest.NewCluster(t, 2), &endings{began: time.Now()}
+		client := ready(t, cluster, surecall.WithObserver(ends), surecall.WithHedge(retry.Hedge{Delay: delay}), surecall.WithoutAttemptTimeout())
+		var first atomic.Pointer[surecalltest.Instance]
+		for _, i := range cluster.Instances() {
+			i.DelayFunc(func(string, int64) time.Duration {
+				if first.CompareAndSwap(nil, i) {
+					return fails
+				}
+				return answers
+			})
+			i.FailFunc(func(string, int64) error {
+				if first.Load() == i {
+					return errUnavailable
+				}
+				return nil
+			})
+		}
+		ends.began = time.Now()
+		get(t, client)
+		if want := []time.Duration{fails, delay + answers}; !slices.Equal(ends.after, want) {
+			t.Errorf("told of ends after %v: want %v", ends.after, want)
+		}
+	})
+}
+
+// An attempt of a stream that was refused when it was to be sent has ended too.
+func TestObserverOfStreamThatIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var w watcher
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster, surecall.WithObserver(&w))
+		cluster.Instance(0).FailFunc(func(string, int64) error {
+			time.AfterFunc(time.Nanosecond, cluster.Instance(0).Kill)
+			return retryIn(codes.Unavailable, time.Millisecond)
+		})
+		s, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		if status.Convert(err).Message() != "not now" {
+			t.Errorf("%v: want the instance's error", err)
+		}
+		if got, want := w.take(), []string{"call orders" + watchMethod, "attempt 1 hedge false", "attempt 1 ends Unavailable, of context 1",
+			"attempt 2 hedge false", "attempt 2 ends Unavailable, of context 2", `call ends Unavailable after 2 attempts, ""`}; !slices.Equal(got, want) {
+			t.Errorf("told\n%q, want\n%q", got, want)
+		}
+	})
+}
+
+// endings notes when attempts end.
+type endings struct {
+	began time.Time
+	mu    sync.Mutex
+	after []time.Duration
+}
+
+func (e *endings) Call(ctx context.Context, _, _ string) (context.Context, surecall.CallObserver) {
+	return ctx, e
+}
+
+func (e *endings) Attempt(ctx context.Context, _ int, _ bool) context.Context { return ctx }
+
+func (e *endings) AttemptEnds(context.Context, *surecall.AttemptTrace) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.after = append(e.after, time.Since(e.began))
+}
+
+func (e *endings) CallEnds(*surecall.CallTrace) {}

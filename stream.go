@@ -134,10 +134,10 @@ func (s *clientStream) open(prior *streamAttempt, err error) (*streamAttempt, er
 			return t, nil
 		}
 		t.freeSlot()
+		s.judge(t, failed)
 		if prior != nil && isRejection(failed) {
 			return prior, err // something was sent: a rejection would deny that
 		}
-		s.judge(t, failed)
 		if !s.again(t, failed) {
 			return t, failed
 		}

@@ -43,7 +43,8 @@ type AttemptTrace struct {
 	Err      error           // nil: it brought the reply
 	CutOff   bool            // before it had an answer: another attempt answered, or its time was over
 
-	observed bool // its observer was told that it began
+	observed bool // its observer was told that it began,
+	told     bool // and, or who would be, that it has ended
 }
 
 // Trace has t filled in when the call ends: the attempts, where they went, how long they
@@ -63,16 +64,25 @@ func (t *tries) traced(at *balancer.Attempt, note *AttemptTrace, err error) {
 	if note == nil {
 		return
 	}
+	t.tellEnd(at, note, err)
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	how := t.story()
+	how.Call.Attempts = append(how.Call.Attempts, *note)
+}
+
+// tellEnd completes the note of an attempt that is over and judged, and tells the observer,
+// once. Of two that go on together each tells of its own end, which traced enters later.
+func (t *tries) tellEnd(at *balancer.Attempt, note *AttemptTrace, err error) {
+	if note == nil || note.told {
+		return
+	}
 	if i := at.Instance(); i != nil {
 		note.Instance, note.Address = i.ID(), i.Address()
 	}
-	note.Executed, note.Err = at.Executed(), err
-	t.telling.Lock()
-	how := t.story()
-	how.Call.Attempts = append(how.Call.Attempts, *note)
-	t.telling.Unlock()
-	if how.observer != nil && note.observed {
-		how.observer.AttemptEnds(at.Context, note)
+	note.Executed, note.Err, note.told = at.Executed(), err, true
+	if note.observed {
+		t.how.observer.AttemptEnds(at.Context, note)
 	}
 }
 
