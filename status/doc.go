@@ -21,7 +21,8 @@
 //	bad calls and events on the page                 the newest 30 and 60 of each service
 //
 // While no page is open nothing runs; for all that are open together each state is read and
-// rendered once, which takes a quarter of one core at most, however many instances there are.
+// rendered once: 17 ms each second for 500 busy instances, 44 ms each 2 s for 5,000
+// (BenchmarkNews).
 //
 // All that comes from a registry or a server is taken for hostile: it is escaped, its control
 // characters are replaced, and its length is bounded. The page runs no script and loads

@@ -85,8 +85,9 @@ func (l *live) watch(r *run) {
 			// However many instances there are, numbers take a tenth of a core at most,
 			next = began.Add(max(pace, pace*time.Duration(len(v.byID))/paced, 10*time.Since(began)))
 		}
-		// and instances that come and go all the time, a quarter.
-		timer.Reset(max(glance, 4*time.Since(began)))
+		// and instances that come and go all the time a quarter, unless the machine is so
+		// busy that nothing would be told at all.
+		timer.Reset(min(pace, max(glance, 4*time.Since(began))))
 	}
 }
 
