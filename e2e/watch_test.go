@@ -67,6 +67,11 @@ func TestWatchFindsWhoHangs(t *testing.T) {
 	c.servers[0].stop(t)
 	w.await(t, 10*time.Second, "⊘ ejected")
 	w.has(t, "does not answer a probe")
+
+	w.signal(t, syscall.SIGHUP)
+	if err := w.wait(t); err != nil || !w.restored() {
+		t.Errorf("after a hang-up it ended with %v, and wrote last %q", err, w.tail())
+	}
 }
 
 // What a pipe gets is JSON, a line for each change, and no escapes.

@@ -28,6 +28,7 @@ func TestRun(t *testing.T) {
 		{"version now", 2, "", "usage: surecall version"},
 		{"doctor", 2, "", "usage: surecall doctor"},
 		{"doctor -cert a static:///a:1", 2, "", "want both or neither"},
+		{"doctor http://a:1/surecall/", 1, "surecall list shows a status page", ""},
 		{"doctor a b", 2, "", `2 targets, ["a" "b"]: want one`},
 		{"doctor -cure a", 2, "", "not defined: -cure; surecall doctor -h lists the flags"},
 		{"doctor -ca none.pem static:///a:1", 2, "", "surecall: -ca: open none.pem"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/surecall/surecall/discovery"
 )
@@ -30,6 +31,7 @@ type probe struct {
 	fault *finding // where it failed, or nil
 	warns []finding
 	until string // how long its certificate is valid, and for which name
+	ends  time.Time
 }
 
 // call puts the instances through all stages, and tells of each stage over all of them.
@@ -157,6 +159,9 @@ func (p *probe) name() string {
 func (w *walk) mixed(probes []*probe) bool {
 	var secure, plain []string
 	for _, p := range probes {
+		if p.spoke.both {
+			continue
+		}
 		if p.spoke.tls {
 			secure = append(secure, p.name())
 		} else {
@@ -173,20 +178,26 @@ func (w *walk) mixed(probes []*probe) bool {
 
 // praise says that all is well at a stage, or nothing if it was not asked.
 func praise(stage string, probes []*probe) string {
-	all, secure := len(probes), probes[0].spoke.tls
+	all := len(probes)
+	var first *probe // of those in TLS the one whose certificate ends first
+	for _, p := range probes {
+		if p.spoke.tls && (first == nil || p.ends.Before(first.ends)) {
+			first = p
+		}
+	}
 	switch stage {
 	case "dial":
 		return share(all, all) + ": connected"
 	case "protocol":
-		if secure {
+		if first != nil {
 			return "gRPC over TLS: call with WithTransportCredentials"
 		}
 		return "gRPC in plaintext: call with WithInsecure"
 	case "tls":
-		if !secure {
+		if first == nil {
 			return ""
 		}
-		return probes[0].until
+		return first.until
 	case "auth":
 		return "the health check is let through"
 	case "draining":

@@ -14,7 +14,7 @@
 //	dial          names resolve, connections are accepted                each instance
 //	protocol      TLS or plaintext, HTTP/2, gRPC                         each instance
 //	tls           dates, authority, name, client certificate             each instance
-//	auth          the health check is let through                        each instance
+//	auth          the health check and watch are let through             each instance
 //	draining      does not announce that it leaves                       each instance
 //	health        SERVING                                                each instance
 //
@@ -27,7 +27,8 @@
 //
 //	ok     as it should be
 //	warn   works, and somebody should know
-//	FAULT  calls fail, of all instances or of those that the line names
+//	FAULT  calls fail, or nobody could see that they will: of all instances, or of those
+//	       that the line names
 //	skip   not asked, because of what came before
 //
 // A FAULT that leaves no instance to call ends the walk. One of some instances does not:

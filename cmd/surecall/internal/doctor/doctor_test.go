@@ -55,13 +55,13 @@ func entry(id, address string, meta string) string {
 		"Checks": [{"CheckID": "c", "ServiceID": "x", "Status": "passing"}]}`, id, host, port, meta)
 }
 
-func server(t *testing.T) string {
+func server(t *testing.T, options ...grpc.ServerOption) string {
 	t.Helper()
 	l, err := net.Listen("tcp4", ":0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer()
+	s := grpc.NewServer(options...)
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(s.Stop)

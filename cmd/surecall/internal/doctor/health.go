@@ -28,7 +28,7 @@ const mostAnswer = 64 << 10
 func (w *walk) healthy(ctx context.Context, p *probe) *finding {
 	ctx, cancel := context.WithTimeout(ctx, w.options.Timeout)
 	defer cancel()
-	a, err := w.askHealth(ctx, p)
+	a, err := w.askHealth(ctx, p, grpc_health_v1.Health_Check_FullMethodName)
 	switch {
 	case err != nil && isAlert(err):
 		return &finding{"tls", "refuses the TLS connection: " + short(dialProblem(err)), w.handshakeRemedy(p.spoke)}
@@ -39,10 +39,27 @@ func (w *walk) healthy(ctx context.Context, p *probe) *finding {
 		return &finding{"health", "breaks off the health check: " + short(err.Error()), "look at the server's log"}
 	}
 	f, warning := judgeHealth(a, w.options.HealthService)
+	if f == nil && warning == nil {
+		f, warning = w.watched(ctx, p)
+	}
 	if warning != nil {
 		p.warns = append(p.warns, *warning)
 	}
 	return f
+}
+
+// watched asks for the Watch too, by which clients learn of the health: what lets a Check
+// through need not let a stream through.
+func (w *walk) watched(ctx context.Context, p *probe) (fault, warning *finding) {
+	a, err := w.askHealth(ctx, p, grpc_health_v1.Health_Watch_FullMethodName)
+	switch {
+	case err != nil || a.code == codes.OK:
+		return nil, nil // it was well a moment ago, and has told so
+	case a.code == codes.Unauthenticated || a.code == codes.PermissionDenied:
+		return &finding{"auth", fmt.Sprintf("lets the health Check through and refuses the Watch without credentials: %v: %s", a.code, short(a.message)), letHealthPass}, nil
+	}
+	return nil, &finding{"health", fmt.Sprintf("answers the health Check and not the Watch: %v: %s: clients take it as serving as long as it is connected", a.code, short(a.message)),
+		"let the server's health service have Watch, as gRPC's own has"}
 }
 
 // answer is what came back of a health check.
@@ -55,7 +72,8 @@ type answer struct {
 	draining    bool
 }
 
-func (w *walk) askHealth(ctx context.Context, p *probe) (answer, error) {
+// askHealth calls a method of the health service, and returns its first answer.
+func (w *walk) askHealth(ctx context.Context, p *probe, method string) (answer, error) {
 	var protocols http.Protocols
 	scheme := "http"
 	if p.spoke.tls {
@@ -75,7 +93,7 @@ func (w *walk) askHealth(ctx context.Context, p *probe) (answer, error) {
 		return answer{}, err
 	}
 	body := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
-	u := url.URL{Scheme: scheme, Host: w.serverName(p), Path: grpc_health_v1.Health_Check_FullMethodName}
+	u := url.URL{Scheme: scheme, Host: w.serverName(p), Path: method}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -86,11 +104,31 @@ func (w *walk) askHealth(ctx context.Context, p *probe) (answer, error) {
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	text, err := firstMessage(response.Body)
 	if err != nil {
 		return answer{}, err
 	}
+	if method == grpc_health_v1.Health_Watch_FullMethodName && len(text) > 0 {
+		return answer{http: response.StatusCode, contentType: response.Header.Get("Content-Type")}, nil // and has no end
+	}
+	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, mostAnswer)); err != nil { // up to the trailers
+		return answer{}, err
+	}
 	return read(response, text)
+}
+
+// firstMessage reads one message of gRPC with its header, or nothing where there is none.
+func firstMessage(body io.Reader) ([]byte, error) {
+	header := make([]byte, 5)
+	n, err := io.ReadFull(body, header)
+	if err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil
+		}
+		return header[:n], err
+	}
+	text, err := io.ReadAll(io.LimitReader(body, min(mostAnswer, int64(binary.BigEndian.Uint32(header[1:])))))
+	return append(header, text...), err
 }
 
 // read takes an answer apart. Without a body, gRPC's trailers are among the headers.
@@ -129,6 +167,8 @@ func (a answer) grpc() bool {
 	return a.http == http.StatusOK && strings.HasPrefix(a.contentType, "application/grpc")
 }
 
+const letHealthPass = "let the server's auth interceptors pass /grpc.health.v1.Health/*, unary and streams: probes of clients, of Consul and of Kubernetes have no credentials"
+
 // judgeHealth says what an answer means, as a fault or as a warning.
 func judgeHealth(a answer, service string) (fault, warning *finding) {
 	said := fmt.Sprintf("%v: %s", a.code, short(a.message))
@@ -139,8 +179,8 @@ func judgeHealth(a answer, service string) (fault, warning *finding) {
 		return &finding{"protocol", fmt.Sprintf("speaks HTTP/2 and no gRPC: it answers %d %s", a.http, short(a.contentType)),
 			"register the port of the gRPC server; this is that of a web server or of a gateway without a route to it"}, nil
 	case a.code == codes.Unauthenticated || a.code == codes.PermissionDenied:
-		return &finding{"auth", "refuses the health check without credentials: " + said,
-			"let the server's auth interceptor pass /grpc.health.v1.Health/*: probes of clients, of Consul and of Kubernetes have no credentials"}, nil
+		return &finding{"auth", "refuses the health check without credentials, so that nobody sees when it stops serving: " + said,
+			letHealthPass}, nil
 	case a.draining:
 		return &finding{"draining", "announces that it is leaving", "wait for its replacement; if it should stay, bring it online again or restart it"}, nil
 	case a.code == codes.Unimplemented:

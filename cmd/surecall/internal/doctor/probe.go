@@ -19,7 +19,8 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x0
 
 // spoke is how an instance answers.
 type spoke struct {
-	tls bool
+	tls  bool // whether it is asked in TLS
+	both bool // it speaks plaintext as well
 	// wanted tells whether it asked for a client certificate.
 	wanted bool
 	state  tls.ConnectionState
@@ -85,25 +86,20 @@ func dialProblem(err error) string {
 	return err.Error()
 }
 
-// greet finds out what the instance speaks, in plaintext and in TLS at the same time.
+// greet finds out what the instance speaks, in plaintext and in TLS at the same time. One
+// that speaks both is asked as the options say, else in plaintext.
 func (w *walk) greet(ctx context.Context, p *probe) *finding {
 	ctx, cancel := context.WithTimeout(ctx, w.options.Timeout)
 	defer cancel()
 	var both sync.WaitGroup
-	both.Go(func() {
-		if p.spoke.plain = greetPlain(ctx, p.Address); p.spoke.plain == speaksHTTP2 {
-			cancel()
-		}
-	})
-	var secure spoke
-	both.Go(func() {
-		if secure = w.greetTLS(ctx, p); secure.tls {
-			cancel()
-		}
-	})
+	var plain string
+	both.Go(func() { plain = greetPlain(ctx, p.Address) })
+	both.Go(func() { p.spoke = w.greetTLS(ctx, p) })
 	both.Wait()
-	secure.plain = p.spoke.plain
-	p.spoke = secure
+	s := &p.spoke
+	s.plain = plain
+	s.both = s.tls && plain == speaksHTTP2
+	s.tls = s.tls && (!s.both || w.options.TLS)
 	return w.protocol(p)
 }
 

@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net/http"
@@ -63,6 +65,28 @@ func certificate(t *testing.T, from, to time.Time, names []string, by *x509.Cert
 		t.Fatal(err)
 	}
 	return cert, key
+}
+
+// SelfSigned is a server's certificate, and what trusts it.
+func SelfSigned(t *testing.T, to time.Time, name string) (pair tls.Certificate, authority []byte) {
+	t.Helper()
+	cert, key := certificate(t, time.Now().Add(-time.Hour), to, []string{name}, nil, nil)
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+}
+
+// Of several certificates the one that ends first is told, whoever speaks first.
+func TestTheCertificateThatEndsFirst(t *testing.T) {
+	now := time.Now()
+	secure := func(until string, ends time.Time) *probe {
+		return &probe{spoke: spoke{tls: true}, until: until, ends: ends}
+	}
+	probes := []*probe{{}, secure("late", now.Add(time.Hour)), secure("soon", now), secure("later", now.Add(2*time.Hour))}
+	if got := praise("tls", probes); got != "soon" {
+		t.Errorf("%q: want that which ends soon", got)
+	}
+	if got := praise("tls", probes[:1]); got != "" {
+		t.Errorf("%q: want nothing where nobody speaks TLS", got)
+	}
 }
 
 func TestJudgeCertificate(t *testing.T) {

@@ -114,7 +114,7 @@ func remedyOf(problem string) string {
 func (w *walk) misplaced() {
 	var nowhere, local, http []string
 	for _, e := range w.entries {
-		i := slices.IndexFunc(w.instances, func(i discovery.Instance) bool { return i.ID == e.Service.ID })
+		i := w.instanceOf(e)
 		if i < 0 {
 			continue
 		}
@@ -144,6 +144,17 @@ func (w *walk) misplaced() {
 		"register the address that others reach, or none: then Consul's node address is used")
 	tell(http, "registered with the port of its HTTP server: kratos put no grpc address there",
 		"give kratos.New the gRPC server too (kratos.Server), or an endpoint of scheme grpc (kratos.Endpoint)")
+}
+
+// instanceOf is the index of what was made of e, or -1. An ID that several nodes have is
+// made unique.
+func (w *walk) instanceOf(e *api.ServiceEntry) int {
+	for _, id := range []string{e.Service.ID + "@" + e.Node.Node, e.Service.ID} {
+		if i := slices.IndexFunc(w.instances, func(i discovery.Instance) bool { return i.ID == id }); i >= 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // onlyHTTP reports whether a registration is one of kratos that has only its HTTP server.

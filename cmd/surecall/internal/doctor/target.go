@@ -46,6 +46,8 @@ func (w *walk) target(ctx context.Context) bool {
 		return w.dnsTarget(ctx, u)
 	case "memory":
 		return w.fault("target", "a registry in memory lives within its process", "examine a target of consul, static or dns")
+	case "http", "https":
+		return w.fault("target", "an address of the web is no target of a client", "write consul:///service, static:///host:port or dns:///host:port; surecall list shows a status page")
 	default:
 		return w.fault("target", fmt.Sprintf("the scheme %q is unknown here", u.Scheme), "write consul:///service, static:///host:port or dns:///host:port")
 	}
@@ -95,7 +97,7 @@ func (w *walk) dnsTarget(ctx context.Context, u *url.URL) bool {
 	if host == "" {
 		return w.fault("target", "the target names no host", "write dns:///host:port")
 	}
-	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	addresses, err := resolverAt(u.Host).LookupHost(ctx, host)
 	if err != nil {
 		return w.fault("target", fmt.Sprintf("%q does not resolve: %s", host, short(dialProblem(err))), "correct the name, or the records of its DNS zone: dig "+host)
 	}
@@ -109,6 +111,20 @@ func (w *walk) dnsTarget(ctx context.Context, u *url.URL) bool {
 	}
 	w.source, w.query, w.authority = source, discovery.Query{Service: host}, host
 	return w.ok("target", "%q resolves to %s: %s", host, count(len(addresses), "address"), some(addresses))
+}
+
+// resolverAt asks the DNS server that a target names, or those of this host.
+func resolverAt(server string) *net.Resolver {
+	if server == "" {
+		return net.DefaultResolver
+	}
+	if _, _, err := net.SplitHostPort(server); err != nil {
+		server = net.JoinHostPort(strings.Trim(server, "[]"), "53")
+	}
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, server)
+	}}
 }
 
 // written is how a target may hold a token or a password, well-formed or not.

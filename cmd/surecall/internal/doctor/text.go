@@ -60,7 +60,11 @@ func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	ending := "s"
+	if strings.HasSuffix(what, "s") {
+		ending = "es"
+	}
+	return fmt.Sprintf("%d %s%s", n, what, ending)
 }
 
 // short is one clause out of text from outside, for use within a line.

@@ -94,6 +94,33 @@ func TestHide(t *testing.T) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 faults": count(0, "fault"), "1 fault": count(1, "fault"), "2 faults": count(2, "fault"),
+		"1 address": count(1, "address"), "2 addresses": count(2, "address"),
+	} {
+		if got != want {
+			t.Errorf("count says %q: want %q", got, want)
+		}
+	}
+}
+
+// Whatever a step tells, it tells without secrets and fit for a terminal.
+func TestTellIsTheOneWayOut(t *testing.T) {
+	var told []Step
+	w := walk{secrets: secrets{"5ec2e7"}, report: &Report{}, told: func(s Step) { told = append(told, s) }}
+	w.ok("target", "a %s", "5ec2e7\x1b")
+	w.fault("agent", "b 5ec2e7\x1b", "c 5ec2e7\x1b")
+	w.warn("leader", "d 5ec2e7\x1b", "e 5ec2e7\x1b")
+	for i, want := range []Step{
+		{"target", OK, `a ***\x1b`, ""}, {"agent", Fault, `b ***\x1b`, `c ***\x1b`}, {"leader", Warn, `d ***\x1b`, `e ***\x1b`},
+	} {
+		if told[i] != want || w.report.Steps[i] != want {
+			t.Errorf("told %+v, reported %+v: want %+v", told[i], w.report.Steps[i], want)
+		}
+	}
+}
+
 func TestSome(t *testing.T) {
 	all := []string{"a", "b", "c", "d", "e"}
 	for n, want := range []string{"", "a", "a, b", "a, b, c", "a, b, c and 1 more", "a, b, c and 2 more"} {

@@ -41,6 +41,7 @@ func (w *walk) certified(_ context.Context, p *probe) *finding {
 		return f
 	}
 	leaf := s.state.PeerCertificates[0]
+	p.ends = leaf.NotAfter
 	p.until = fmt.Sprintf("certificates for %s, valid until %s", w.serverName(p), leaf.NotAfter.UTC().Format(time.DateOnly))
 	if leaf.NotAfter.Sub(now) < soon {
 		p.warns = append(p.warns, finding{"tls", "the certificate ends at " + leaf.NotAfter.UTC().Format(time.RFC3339), "renew it, and look why it was not renewed by itself"})
