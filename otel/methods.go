@@ -51,12 +51,15 @@ func newMethods(c *config) *methods {
 // find returns the method of that full name.
 func (t *methods) find(service, full string) *method {
 	k := key{service, full}
-	if m := (*t.table.Load())[k]; m != nil {
+	old := *t.table.Load()
+	if m := old[k]; m != nil {
 		return m
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	old := *t.table.Load()
+	if len(old) < maxMethods { // once it is full, nobody waits for anybody
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		old = *t.table.Load()
+	}
 	if m := old[k]; m != nil {
 		return m
 	}
@@ -71,7 +74,7 @@ func (t *methods) find(service, full string) *method {
 }
 
 func (c *config) newMethod(service, full, original string) *method {
-	name, kind := strings.TrimPrefix(full, "/"), trace.SpanKindClient
+	name, kind := text(strings.TrimPrefix(full, "/")), trace.SpanKindClient
 	if c.plugin {
 		kind = trace.SpanKindInternal
 	}
@@ -80,7 +83,7 @@ func (c *config) newMethod(service, full, original string) *method {
 	begin := append([]attribute.KeyValue{semconv.RPCSystemNameGRPC, semconv.ServerAddress(service)}, attrs...)
 	if full == otherMethod {
 		name = semconv.RPCSystemNameGRPC.Value.AsString()
-		begin = append(begin, semconv.RPCMethodOriginal(strings.TrimPrefix(original, "/")))
+		begin = append(begin, semconv.RPCMethodOriginal(text(strings.TrimPrefix(original, "/"))))
 	}
 	return &method{
 		name:       name,

@@ -70,7 +70,7 @@ func (i *instrument) observe(o metric.Observer, s *status.Status, more []attribu
 	i.metric.Each(s, func(value float64, values []string) {
 		attrs := make([]attribute.KeyValue, 0, len(values)+len(more))
 		for n, v := range values {
-			attrs = append(attrs, attribute.String(i.metric.Attributes[n], v))
+			attrs = append(attrs, attribute.String(i.metric.Attributes[n], text(v)))
 		}
 		o.ObserveFloat64(i.to, value, metric.WithAttributeSet(attribute.NewSet(append(attrs, more...)...)))
 	})

@@ -140,11 +140,15 @@ func finish(span trace.Span, attrs []attribute.KeyValue, s *grpcstatus.Status, f
 	attrs = append(attrs, semconv.RPCResponseStatusCode(code))
 	if s.Code() != grpccodes.OK && fault {
 		attrs = append(attrs, semconv.ErrorTypeKey.String(code))
-		span.SetStatus(codes.Error, s.Message())
+		span.SetStatus(codes.Error, text(s.Message()))
 	}
 	span.SetAttributes(attrs...)
 	span.End()
 }
+
+// text is s, as exporters take it: for one string that is not UTF-8 they lose all that they
+// would send with it. What servers send, and proxies are asked for, may be anything.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // appendAddress appends an instance's address: a host and its port, or a socket.
 func appendAddress(attrs []attribute.KeyValue, address string) []attribute.KeyValue {
