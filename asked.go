@@ -47,7 +47,7 @@ func (a *asked) read(opts []grpc.CallOption) []grpc.CallOption {
 }
 
 // observedBy has o observe the call, and returns the context that it goes on with.
-func (a *asked) observedBy(o Observer, ctx context.Context, service, method string, now time.Time) context.Context {
+func (a *asked) observedBy(ctx context.Context, o Observer, service, method string, now time.Time) context.Context {
 	ctx, a.observer = o.Call(ctx, service, method)
 	if a.observer != nil && a.trace == nil {
 		a.trace = &CallTrace{}

@@ -54,7 +54,7 @@ func (c *core) unary(
 	opts = asked.read(opts)
 	asked.trace.begin(name, now)
 	if o := state.settings.observer; o != nil {
-		ctx = asked.observedBy(o, ctx, c.service, name, now)
+		ctx = asked.observedBy(ctx, o, c.service, name, now)
 	}
 	if c.header != nil {
 		asked.policies = c.header.over(ctx, asked.policies)

@@ -26,10 +26,7 @@ type watcher struct {
 	told []string
 }
 
-type watched struct {
-	*watcher
-	call int
-}
+type watched struct{ *watcher }
 
 type attemptKey struct{}
 
@@ -49,7 +46,7 @@ func (w *watcher) take() []string {
 
 func (w *watcher) Call(ctx context.Context, service, method string) (context.Context, surecall.CallObserver) {
 	w.say("call %s", service+method)
-	return metadata.AppendToOutgoingContext(ctx, "of-call", "yes"), watched{watcher: w}
+	return metadata.AppendToOutgoingContext(ctx, "of-call", "yes"), watched{w}
 }
 
 func (w watched) Attempt(ctx context.Context, number int, hedge bool) context.Context {

@@ -20,7 +20,7 @@ func (c *core) shadowUnary(ctx context.Context, state *policies, name string, r 
 	asked := shadowAsked(r)
 	asked.trace.begin(name, now)
 	if o := state.settings.observer; o != nil {
-		ctx = asked.observedBy(o, ctx, c.service, name, now)
+		ctx = asked.observedBy(ctx, o, c.service, name, now)
 	}
 	m := state.methods.shadowed(name, asked.policies)
 	if _, has := ctx.Deadline(); !has && asked.notifies {

@@ -27,7 +27,7 @@ func (c *core) shadowStream(ctx context.Context, state *policies, name string, o
 	asked := shadowAsked(rpc{opts: o.opts})
 	asked.trace.begin(name, now)
 	if observer := state.settings.observer; observer != nil {
-		ctx = asked.observedBy(observer, ctx, c.service, name, now)
+		ctx = asked.observedBy(ctx, observer, c.service, name, now)
 	}
 	m := state.methods.shadowed(name, asked.policies)
 	s := &shadowStream{method: m, call: clientStream{asked: asked, opener: o}}

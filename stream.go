@@ -41,7 +41,7 @@ func (c *core) stream(
 	s.opener.opts = s.outlets.take(s.asked.read(opts))
 	s.asked.trace.begin(name, now)
 	if o := state.settings.observer; o != nil {
-		ctx = s.asked.observedBy(o, ctx, c.service, name, now)
+		ctx = s.asked.observedBy(ctx, o, c.service, name, now)
 	}
 	if c.header != nil {
 		s.asked.policies = c.header.over(ctx, s.asked.policies)

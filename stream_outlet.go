@@ -93,7 +93,7 @@ func (s *clientStream) ended(t *streamAttempt, err error) {
 	s.mu.Unlock()
 	if last || err == nil || s.ctx.Err() != nil || status.Code(err) == codes.Canceled {
 		s.judge(t, err)
-		s.deliver(t, err)
+		_ = s.deliver(t, err) // who receives is given it
 	}
 }
 
