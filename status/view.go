@@ -138,11 +138,11 @@ func (r *renderer) service(n int, s *Status, verdict verdict, most int) serviceP
 	return p
 }
 
-// part renders source, unless it is comparable and was rendered before.
-func (r *renderer) part(id, name string, source any, comparable bool) part {
+// part renders source, unless it compares with what was rendered before and is that.
+func (r *renderer) part(id, name string, source any, compares bool) part {
 	before, was := r.previous[id]
 	p := part{ID: id, version: r.version}
-	if comparable {
+	if compares {
 		if p.source = source; was && before.source == source {
 			r.next.byID[id] = before
 			return before
