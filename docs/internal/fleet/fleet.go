@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
@@ -108,9 +110,15 @@ func (i *Instance) kill(ctx context.Context) {
 	i.server.Stop()
 }
 
+// bad is the ID of an order that no instance can read.
+const bad = "bad"
+
 // Get answers with the instance's address.
 func (i *Instance) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, error) {
 	i.calls.Add(1)
+	if r.GetId() == bad {
+		return nil, status.Error(codes.Internal, "cannot be read")
+	}
 	if i.holds.Load() {
 		select {
 		case i.caught <- struct{}{}:
@@ -215,5 +223,22 @@ func (f *Fleet) SurvivesKill(t *testing.T, conn grpc.ClientConnInterface) {
 	if o := f.KillOne(t, conn); o.Failed > 0 {
 		t.Errorf("%d of %d calls failed while one of %d instances was killed; the first: %v\n%v",
 			o.Failed, 2*callers*callsEach, len(f.Instances), o.First, surecall.Explain(o.First))
+	}
+}
+
+// RefusesNobody makes calls of which five in six fail wherever they go, by what they ask
+// for. A breaker for the method would refuse the sixth, and answer for the others: the test
+// fails if one is left in the way of conn.
+func (f *Fleet) RefusesNobody(t *testing.T, conn grpc.ClientConnInterface) {
+	t.Helper()
+	stub := orders.NewOrdersClient(conn)
+	for n := range 300 {
+		id, want := bad, codes.Internal
+		if n%6 == 0 {
+			id, want = "7", codes.OK
+		}
+		if _, err := stub.Get(t.Context(), &orders.GetRequest{Id: id}); status.Code(err) != want {
+			t.Fatalf("call %d of order %q: %v: want %v", n, id, err, want)
+		}
 	}
 }

@@ -29,6 +29,17 @@ func TestDialSurvivesAKill(t *testing.T) {
 	f.SurvivesKill(t, client.Conn())
 }
 
+// go-zero's breaker is off: it would refuse the good calls of a method that fails often.
+func TestDialRefusesNobody(t *testing.T) {
+	f := fleet.Start(t, 3)
+	client, err := gozero.Dial("consul:///orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Conn().Close()
+	f.RefusesNobody(t, client.Conn())
+}
+
 // go-zero's own resolvers are found by gRPC, and go on finding the instances.
 func TestTargetOfGoZeroSurvivesAKill(t *testing.T) {
 	f := fleet.Start(t, 3)

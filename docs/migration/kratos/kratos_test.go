@@ -19,6 +19,17 @@ func TestAfterSurvivesAKill(t *testing.T) {
 	f.SurvivesKill(t, conn)
 }
 
+// kratos's breaker is off: it would refuse the good calls of a method that fails often.
+func TestAfterRefusesNobody(t *testing.T) {
+	f := fleet.Start(t, 3)
+	conn, err := kratos.After(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	f.RefusesNobody(t, conn)
+}
+
 func TestServerRegistersAndLeaves(t *testing.T) {
 	f := fleet.Start(t, 0)
 	registry, err := consul.New(consul.Config{Address: f.Agent})
