@@ -65,3 +65,9 @@ func HeaderOver(name string) func(context.Context) int {
 
 // DocumentFormat says how the types of policies are written in documents.
 func DocumentFormat() strictjson.Format { return documentFormat() }
+
+// Agrees reports whether a document could be applied to a client without options.
+func Agrees(d PolicyDocument) error {
+	_, err := defaultSettings().updated(d.Options())
+	return err
+}

@@ -259,12 +259,8 @@ func FuzzParsePolicy(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, d) {
 			t.Fatalf("%s is written as %s and read as %v, %v", text, written, again, err)
 		}
-		opts := []surecall.Option{surecall.WithInsecure()}
-		for _, o := range d.Options() {
-			opts = append(opts, o)
-		}
-		if client, err := surecall.NewClient("dns:///orders:1", opts...); err == nil {
-			client.Close()
+		if err := surecall.Agrees(d); err != nil && len(err.Error()) > 1<<20 {
+			t.Fatalf("to apply it is an error of %d bytes", len(err.Error()))
 		}
 	})
 }
