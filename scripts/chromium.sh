@@ -13,7 +13,7 @@ if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
 	echo "chromium.sh: no command chromium, and not root on a system with apt: install chromium, or set CHROMIUM_BIN" >&2
 	exit 1
 fi
-apt-get -o DPkg::Lock::Timeout=120 update -q >&2
+apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 update -q >&2
 # Without a font a page has no text.
-DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -q --no-install-recommends chromium fonts-inter fonts-dejavu-core >&2
+DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 install -y -q --no-install-recommends chromium fonts-inter fonts-dejavu-core >&2
 command -v chromium

@@ -7,6 +7,6 @@ if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
 	echo "iproute.sh: no command ip, and not root on a system with apt: install iproute2" >&2
 	exit 1
 fi
-apt-get update -q >&2
-apt-get install -y -q --no-install-recommends iproute2 >&2
+apt-get -o Acquire::Retries=3 update -q >&2
+apt-get -o Acquire::Retries=3 install -y -q --no-install-recommends iproute2 >&2
 command -v ip

@@ -14,7 +14,7 @@ if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
 	echo "prometheus.sh: no command prometheus, and not root on a system with apt: install prometheus, or set PROMETHEUS_BIN" >&2
 	exit 1
 fi
-apt-get -o DPkg::Lock::Timeout=120 update -q >&2
+apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 update -q >&2
 # The package starts a service of its own, which nobody asked for here.
-RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -q --no-install-recommends prometheus >&2
+RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 install -y -q --no-install-recommends prometheus >&2
 command -v prometheus
