@@ -133,6 +133,12 @@
 //	                             lifecycle and once
 //	WithCache, WithAlternate,    answer when no instance does
 //	WithFallback
+//	WithPolicyDocuments,         policies from a key of Consul or a file, while the
+//	WithOwnerPolicy,             client runs
+//	WithCallerPolicy
+//	WithPolicyHeader             policies of one call from its metadata, in a test environment
+//	WithShadow                   computes all and does nothing of it
+//	WithObserver                 is told of every call and attempt
 //
 // What is learned (latencies, ejections, slow start, the budget's tokens) belongs to the
 // client: it outlives changes of the set, reconnects, and [Client.Update].
