@@ -6,20 +6,26 @@ const (
 )
 
 func calls() row {
-	attempts := rate(service, "attempts_total", ofMethod)
+	attempts, all := rate(service, "attempts_total", ofMethod), rate(service, "calls_total", ofMethod)
+	// None is fine, or fails, as long as no call ever was or did.
+	success := orNone(rate(service, "calls_total", ofMethod, fine), all) + " / " + all
+	failures := orNone(rate(service, "calls_total", ofMethod, failing), all)
+	// Of a call's attempts all but the last were followed by a retry, and the last failed if
+	// the call did, unless that was rejected and had none.
+	failed := orNone(rate(service, "retries_total", ofMethod), attempts) + " + clamp_min(" + failures + " - " +
+		orNone(rate(service, "rejections_total", ofMethod), all) + ", 0)"
 	return row{title: "Calls", panels: []panel{
 		{
 			title: "Success, now", kind: "stat", unit: "percentunit", share: true, width: 4,
 			describe: "Share of calls that ended without an error of the service. Below 99.9 %: look at Calls that fail, and at a bad call on the status page or with surecall.Explain: it says what would have helped.",
-			queries:  []query{{rate(service, "calls_total", ofMethod, fine) + " / " + rate(service, "calls_total", ofMethod), "{{surecall_service}}"}},
+			queries:  []query{{success, "{{surecall_service}}"}},
 		},
 		{
 			title: "Success: callers and instances", unit: "percentunit", share: true, width: 10,
-			describe: "What callers got, beside what instances answered. Instances below callers: retries hide a fault, which is what they are for; find the instance in Instances by state and mend it before the budget is empty. Both low: retries cannot help, look at Retries denied by reason.",
+			describe: "What callers got, beside what instances answered; a call that a fallback or an alternate saved counts for both. Instances below callers: retries hide a fault, which is what they are for; find the instance in Instances by state and mend it before the budget is empty. Both low: retries cannot help, look at Retries denied by reason.",
 			queries: []query{
-				{rate(service, "calls_total", ofMethod, fine) + " / " + rate(service, "calls_total", ofMethod), "{{surecall_service}}: callers"},
-				{"clamp_min(1 - (" + orNone(rate(service, "retries_total", ofMethod), attempts) + " + " +
-					orNone(rate(service, "retries_denied_total", ofMethod), attempts) + ") / " + attempts + ", 0)", "{{surecall_service}}: instances"},
+				{success, "{{surecall_service}}: callers"},
+				{"clamp_min(1 - (" + failed + ") / " + attempts + ", 0)", "{{surecall_service}}: instances"},
 			},
 		},
 		{
