@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc/codes"
 
@@ -98,7 +99,7 @@ func TestStatusOfInstances(t *testing.T) {
 		client := ready(t, cluster, surecall.WithServiceBreaker(breaker.ServicePolicy{}))
 		get(t, client)
 		cluster.Instance(1).Kill()
-		get(t, client)
+		synctest.Wait()
 		s := client.Status()
 		if len(s.Instances) != 3 || !s.Instances[0].Eligible || s.Instances[1].State != "failed" || s.Instances[1].Why == "" {
 			t.Errorf("%+v: want the second failed, and why", s.Instances)
