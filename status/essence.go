@@ -29,17 +29,24 @@ func essence(all []Status) uint64 {
 			is(b.DryRun)
 		}
 	}
+	source := func(s *Source) {
+		is(s.Answered)
+		is(s.Trusted)
+		is(s.FromDisk)
+		whole(s.Instances)
+		whole(s.Absent)
+		text(s.Datacenter, s.Why)
+	}
 	for n := range all {
 		s := &all[n]
 		text(s.Service, s.Target)
 		is(s.Shadow)
 		text(s.Disabled...)
-		is(s.Source.Answered)
-		is(s.Source.Trusted)
-		is(s.Source.FromDisk)
-		whole(s.Source.Instances)
-		whole(s.Source.Absent)
-		text(s.Source.Why)
+		source(&s.Source)
+		whole(len(s.Source.Datacenters))
+		for i := range s.Source.Datacenters {
+			source(&s.Source.Datacenters[i])
+		}
 		whole(len(s.Instances))
 		for i := range s.Instances {
 			instance := &s.Instances[i]

@@ -126,6 +126,17 @@ func clock(t time.Time) string {
 	return t.UTC().Format("15:04:05")
 }
 
+// past shows a moment as seen on the day of now: one of another day has its date.
+func past(t, now time.Time) string {
+	if t.IsZero() || dayOf(t) == dayOf(now) {
+		return clock(t)
+	}
+	return t.UTC().Format("2 Jan 15:04:05")
+}
+
+// dayOf is the day of a moment, in UTC too.
+func dayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
 // stamp is a moment for programs to read.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 

@@ -35,11 +35,20 @@ func (p *page) refuse(r *http.Request) string {
 	// Browsers say so of what a page of another origin fetches or embeds without an Origin.
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "cross-site", "same-site":
-		if r.Header.Get("Sec-Fetch-Mode") != "navigate" { // a link may lead here
+		if !followed(r) {
 			return "the status page is not served to pages of another origin"
 		}
 	}
 	return ""
+}
+
+// followed reports whether r is of a link that leads here, and no frame of another page.
+func followed(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		return false
+	}
+	to := r.Header.Get("Sec-Fetch-Dest")
+	return to == "document" || to == ""
 }
 
 // known reports whether a name cannot have been made to resolve to this host by somebody

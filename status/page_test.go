@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -45,6 +46,9 @@ func text(page string) string {
 func TestPageSaysEverything(t *testing.T) {
 	_, page := get(t, of(aClient("orders", 12), aClient("stock", 5)), "http://localhost/")
 	shown := text(page)
+	if title := "<title>2 of 2 services need a look – surecall</title>"; !strings.Contains(page, title) {
+		t.Errorf("want %s", title)
+	}
 	for _, want := range []string{
 		"2 of 2 services need a look", "8 of 12 eligible", "3 of 5 eligible", // verdicts
 		"consul:///orders", "lists 12 instances, trusted", "answered 3 s ago", // the source
@@ -101,6 +105,7 @@ func TestPageOfNothing(t *testing.T) {
 		"no client":     {nil, "no clients"},
 		"just made":     {[]status.Status{{Service: "orders"}}, "no answer from the source yet"},
 		"known empty":   {[]status.Status{{Service: "orders", Source: status.Source{Answered: true, Trusted: true}}}, "no instances known"},
+		"idle":          {[]status.Status{{Service: "orders", Source: status.Source{Answered: true, Instances: 2, Why: "it is no longer asked"}}}, "idle or closed"},
 		"from disk":     {[]status.Status{{Service: "orders", Source: status.Source{FromDisk: true, Instances: 2}}}, "the last snapshot on disk serves"},
 		"gRPC resolves": {[]status.Status{{Service: "x", Instances: []status.Instance{{ID: "a", State: "eligible", Eligible: true}}}}, "a resolver of gRPC's own"},
 	} {
@@ -198,8 +203,8 @@ func TestJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &all); err != nil {
 			t.Fatal(err)
 		}
-		if fmt.Sprint(all.Clients) == "" || len(all.Clients) != 2 || all.Clients[0].Instances[1].Breaker.Ejections != 2 {
-			t.Errorf("%v", all)
+		if !reflect.DeepEqual(all.Clients, want) {
+			t.Errorf("%v: want %v", all.Clients, want)
 		}
 		if kind := answer.Header().Get("Content-Type"); kind != "application/json; charset=utf-8" {
 			t.Error(kind)
@@ -212,7 +217,10 @@ func TestJSON(t *testing.T) {
 
 func TestMetricsBesideThePage(t *testing.T) {
 	for url, instances := range map[string]bool{"/metrics": false, "/x/metrics?instances=1": true, "/?format=metrics": false} {
-		_, body := get(t, of(aClient("orders", 2)), "http://localhost"+url)
+		answer, body := get(t, of(aClient("orders", 2)), "http://localhost"+url)
+		if kind := answer.Header().Get("Content-Type"); kind != "text/plain; version=0.0.4; charset=utf-8" {
+			t.Errorf("%s: %s", url, kind)
+		}
 		if !strings.Contains(body, "surecall_client_calls_total{") || strings.Contains(body, "surecall_instance=") != instances {
 			t.Errorf("%s: %s", url, body)
 		}
@@ -245,7 +253,7 @@ func TestWhatThePageLoads(t *testing.T) {
 
 func TestFilterWithoutScript(t *testing.T) {
 	_, page := get(t, of(aClient("orders", 3000)), "http://localhost/?q=ORDERS-2999")
-	if shown := text(page); !strings.Contains(shown, "orders-2999 10.0.11.249:80") || strings.Contains(shown, "orders-2998 ") || !strings.Contains(shown, "1 of 3000 instances") {
+	if shown := text(page); !strings.Contains(shown, "orders-2999 10.0.11.249:80") || strings.Contains(shown, "orders-2998 ") || !strings.Contains(shown, "1 of 3,000 instances") {
 		t.Error("want orders-2999 alone")
 	}
 }
@@ -255,13 +263,16 @@ func TestFilterWithoutScript(t *testing.T) {
 func TestManyInstances(t *testing.T) {
 	s := aClient("orders", 10_000)
 	s.Instances[9_876].State, s.Instances[9_876].Eligible = string(event.Failed), false
+	for n := range 1298 {
+		s.Methods = append(s.Methods, status.Method{Name: fmt.Sprint("/a/M", n)})
+	}
 	_, page := get(t, of(s), "http://localhost/")
-	if n := strings.Count(page, `<tr id=`); n != 1000+len(s.Methods) {
+	if n := strings.Count(page, `<tr id=`); n != 1000+200 {
 		t.Errorf("%d rows", n)
 	}
 	shown := text(page)
-	if !strings.Contains(shown, "orders-9877 ") || !strings.Contains(shown, "9000 more not shown: 9,000 eligible") {
-		t.Error("want the one that failed, and how many are not shown")
+	if !strings.Contains(shown, "orders-9877 ") || !strings.Contains(shown, "9,000 more not shown: 9,000 eligible") || !strings.Contains(shown, "1,100 more methods not shown") {
+		t.Error("want the one that failed, and how many instances and methods are not shown")
 	}
 	if len(page) > 2<<20 {
 		t.Errorf("%d bytes", len(page))

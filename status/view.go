@@ -24,6 +24,7 @@ const (
 type view struct {
 	Version  uint64 // rises from one view to the next
 	Shape    string // of another shape, a page is loaded anew
+	Title    string // the document's
 	Query    string // what instances are searched for; empty: none
 	Cut      bool   // there are instances that are not shown
 	Top      part
@@ -38,6 +39,7 @@ type serviceParts struct {
 	Name      string
 	Head      part
 	More      part // what is said below the instances
+	Rest      part // and below the methods
 	Policies  part
 	Instances list
 	Methods   list
@@ -50,7 +52,7 @@ type part struct {
 	ID      string
 	HTML    template.HTML
 	version uint64 // of the view in which it became so
-	source  any    // what it was rendered from, comparable; nil: not to be compared
+	source  any    // what it was rendered from, or on which day, comparable; nil: not to be compared
 }
 
 // list is an element whose children are parts, each under an ID that stays.
@@ -90,9 +92,10 @@ func (r *renderer) page(all []Status, now time.Time, query string) *view {
 	most := max(rowsAtLeast, rowsOfPage/max(1, len(all)))
 	for n := range all {
 		verdicts[n] = judge(&all[n])
-		v.Services = append(v.Services, r.service(n, &all[n], verdicts[n], most))
+		v.Services = append(v.Services, r.service(n, &all[n], verdicts[n], most, now))
 	}
-	v.Top = r.part("top", "top", topOf(all, verdicts, now), false)
+	top := topOf(all, verdicts, now)
+	v.Title, v.Top = top.Title, r.part("top", "top", top, false)
 	r.previous, r.lists, r.next = v.byID, make(map[string]list, len(v.lists)), nil
 	for _, l := range v.lists {
 		r.lists[l.ID] = l
@@ -100,12 +103,12 @@ func (r *renderer) page(all []Status, now time.Time, query string) *view {
 	return v
 }
 
-func (r *renderer) service(n int, s *Status, verdict verdict, most int) serviceParts {
+func (r *renderer) service(n int, s *Status, verdict verdict, most int, now time.Time) serviceParts {
 	key := "s" + strconv.Itoa(n)
 	p := serviceParts{Key: key, Name: clean(s.Service, 100)}
 	p.Head = r.part(key+"-head", "head", headOf(key, s, verdict), false)
 	rows, more := instancesOf(s, r.next.Query, most)
-	r.next.Cut = r.next.Cut || more.Hidden > 0
+	r.next.Cut = r.next.Cut || more.Hidden != ""
 	more.ID = key + "-more"
 	p.More = r.part(more.ID, "more", more, true)
 	p.Instances = list{ID: key + "-instances"}
@@ -119,17 +122,19 @@ func (r *renderer) service(n int, s *Status, verdict verdict, most int) serviceP
 		row.ID = unique(keys, key, "method", row.Name)
 		p.Methods.Items = append(p.Methods.Items, r.part(row.ID, "method", row, true))
 	}
+	rest := restOf(key, s)
+	p.Rest = r.part(rest.ID, "rest", rest, true)
 	p.BadCalls = list{ID: key + "-bad"}
 	for i := range s.BadCalls[:min(len(s.BadCalls), badCallsShown)] {
 		b := &s.BadCalls[i]
 		id := unique(keys, key, "bad", b.At.String(), b.Method, b.Error)
-		p.BadCalls.Items = append(p.BadCalls.Items, r.once(id, "bad", func() any { return badOf(id, b) }))
+		p.BadCalls.Items = append(p.BadCalls.Items, r.daily(id, "bad", now, func() any { return badOf(id, b, now) }))
 	}
 	p.Events = list{ID: key + "-events"}
 	for i := range s.Events[:min(len(s.Events), eventsShown)] {
 		e := &s.Events[i]
 		id := unique(keys, key, "event", e.At.String(), e.Kind, e.Text)
-		p.Events.Items = append(p.Events.Items, r.once(id, "event", func() any { return eventOf(id, e) }))
+		p.Events.Items = append(p.Events.Items, r.daily(id, "event", now, func() any { return eventOf(id, e, now) }))
 	}
 	p.Policies = r.part(key+"-policies", "policies", policiesOf(key, s), false)
 	for _, l := range []*list{&p.Instances, &p.Methods, &p.BadCalls, &p.Events} {
@@ -156,11 +161,15 @@ func (r *renderer) part(id, name string, source any, compares bool) part {
 	return p
 }
 
-// once renders what never changes under its ID.
-func (r *renderer) once(id, name string, source func() any) part {
+// daily renders what never changes under its ID, but that as of another day its moment has a
+// date.
+func (r *renderer) daily(id, name string, now time.Time, source func() any) part {
 	p, was := r.previous[id]
-	if !was {
-		p = part{ID: id, version: r.version, HTML: r.render(name, source())}
+	if today := dayOf(now); !was || p.source != today {
+		p = part{ID: id, version: r.version, HTML: r.render(name, source()), source: today}
+		if was && p.HTML == r.previous[id].HTML {
+			p.version = r.previous[id].version
+		}
 	}
 	r.next.byID[id] = p
 	return p
@@ -184,14 +193,15 @@ func (r *renderer) list(l *list) {
 }
 
 // unique is an ID for what says all it is by parts, within the service of key. Those who
-// say the same are numbered.
+// say the same are numbered. Whatever they say, it is none of the page's own IDs, which
+// have no two hyphens in a row.
 func unique(seen map[string]int, key string, parts ...string) string {
 	h := fnv.New64a()
 	for _, p := range parts {
 		_, _ = h.Write(strconv.AppendInt(nil, int64(len(p)), 10)) // so that parts cannot run together
 		_, _ = h.Write([]byte(p))
 	}
-	id := key + "-" + strconv.FormatUint(h.Sum64(), 36)
+	id := key + "--" + strconv.FormatUint(h.Sum64(), 36)
 	n := seen[id]
 	if seen[id]++; n > 0 {
 		id += "-" + strconv.Itoa(n)

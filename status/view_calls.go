@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // methodRow is one line of the table of methods.
@@ -54,6 +55,17 @@ func methodsOf(s *Status) []methodRow {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// rest says how many methods are not in the table.
+type rest struct{ ID, Hidden string }
+
+func restOf(key string, s *Status) rest {
+	r := rest{ID: key + "-rest"}
+	if hidden := len(s.Methods) - methodsShown; hidden > 0 {
+		r.Hidden = plural(hidden, "more method")
+	}
+	return r
 }
 
 func total(of map[string]uint64) (n uint64) {
@@ -108,9 +120,9 @@ type badAttempt struct {
 	OK                                                  bool
 }
 
-func badOf(id string, b *BadCall) badCall {
+func badOf(id string, b *BadCall, now time.Time) badCall {
 	c := badCall{
-		ID: id, At: clock(b.At), Stamp: stamp(b.At), Method: clean(strings.TrimPrefix(b.Method, "/"), 120), Code: clean(b.Code, 40),
+		ID: id, At: past(b.At, now), Stamp: stamp(b.At), Method: clean(strings.TrimPrefix(b.Method, "/"), 120), Code: clean(b.Code, 40),
 		Took: seconds(b.Took), Error: clean(b.Error, 600), Denied: clean(b.Denied, 60), look: look{Tone: "bad", Mark: "cross"},
 	}
 	if b.Code == "OK" {
@@ -155,9 +167,9 @@ type eventLine struct {
 	ID, At, Stamp, Kind, Level, Instance, Text string
 }
 
-func eventOf(id string, e *Event) eventLine {
+func eventOf(id string, e *Event, now time.Time) eventLine {
 	l := eventLine{
-		ID: id, At: clock(e.At), Stamp: stamp(e.At), Level: clean(e.Level, 10), Instance: clean(e.Instance, 80), Text: clean(e.Text, 600),
+		ID: id, At: past(e.At, now), Stamp: stamp(e.At), Level: clean(e.Level, 10), Instance: clean(e.Instance, 80), Text: clean(e.Text, 600),
 		Kind: clean(strings.ReplaceAll(e.Kind, "_", " "), 40), look: look{Tone: "idle", Mark: "full"},
 	}
 	switch e.Level {

@@ -191,9 +191,9 @@ func rowOf(i *Instance, m most) instanceRow {
 // cut says what of a fleet is not in the table.
 type cut struct {
 	ID      string
-	Hidden  int // that fit, and are not shown
-	Shown   int
-	Known   int
+	Hidden  string // how many fit, and are not shown; empty: none
+	Shown   string
+	Known   string
 	Query   string
 	Summary string
 }
@@ -214,7 +214,10 @@ func instancesOf(s *Status, query string, rows int) ([]instanceRow, cut) {
 	for n, i := range fit[:shown] {
 		lines[n] = rowOf(i, m)
 	}
-	c := cut{Hidden: len(fit) - shown, Shown: shown, Known: len(s.Instances), Query: query}
+	c := cut{Shown: count(shown), Known: plural(len(s.Instances), "instance"), Query: query}
+	if hidden := len(fit) - shown; hidden > 0 {
+		c.Hidden = count(hidden)
+	}
 	rest := map[string]int{}
 	for _, i := range fit[shown:] {
 		rest[clean(i.State, 20)]++

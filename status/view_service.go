@@ -37,6 +37,8 @@ func judge(s *Status) verdict {
 		v.look, v.Text = look{Tone: "bad", Mark: "stop"}, "service breaker "+clean(s.ServiceBreaker.State, 20)
 	case len(s.Instances) == 0 && !s.Source.Answered:
 		v.look, v.Text = look{Tone: "idle", Mark: "dots"}, "no answer from the source yet"
+	case len(s.Instances) == 0 && s.Source.Instances > 0 && !s.Source.Trusted: // it has let go of them
+		v.look, v.Text = look{Tone: "idle", Mark: "ring"}, "idle or closed"
 	case len(s.Instances) == 0:
 		v.look, v.Text = look{Tone: "bad", Mark: "cross"}, "no instances known"
 	case v.eligible == 0:

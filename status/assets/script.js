@@ -125,6 +125,7 @@
   // The stream, and whether there is one.
   const live = $("live");
   function say(state, text) {
+    if (live.dataset.state === state && $("live-text").textContent === text) return; // nor say it aloud again
     live.dataset.state = state;
     $("live-text").textContent = text;
   }
