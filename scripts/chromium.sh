@@ -13,7 +13,16 @@ if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
 	echo "chromium.sh: no command chromium, and not root on a system with apt: install chromium, or set CHROMIUM_BIN" >&2
 	exit 1
 fi
-apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 update -q >&2
-# Without a font a page has no text.
-DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 install -y -q --no-install-recommends chromium fonts-inter fonts-dejavu-core >&2
+install() {
+	local options=(-q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120)
+	apt-get "${options[@]}" update &&
+		# Without a font a page has no text.
+		DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" install -y --no-install-recommends chromium fonts-inter fonts-dejavu-core
+}
+# A mirror that is just being updated has another list than files.
+for pause in 5 20 0; do
+	install >&2 && break
+	echo "chromium.sh: apt-get failed" >&2
+	sleep "$pause"
+done
 command -v chromium
