@@ -107,8 +107,8 @@ func (d *decoder) token() (json.Token, error) {
 	switch {
 	case err == nil:
 		return token, nil
-	case errors.As(err, &syntax):
-		return nil, fmt.Errorf("line %d: %w", d.lineAt(syntax.Offset), err)
+	case errors.As(err, &syntax): // its Offset leaves out what was between values
+		return nil, fmt.Errorf("line %d: %w", d.here(), err)
 	default: // the text ends, or a number has no end
 		return nil, fmt.Errorf("line %d: the JSON is cut off: %w", d.lineAt(int64(len(d.text))), io.ErrUnexpectedEOF)
 	}

@@ -60,9 +60,11 @@ func kind(token json.Token) string {
 	}
 }
 
+// shown quotes text, of a long one its ends: names of methods differ in their last letters.
 func shown(text string) string {
-	if len(text) > 120 {
-		text = strings.ToValidUTF8(text[:120], "") + "…"
+	const most = 60
+	if len(text) > 2*most {
+		text = strings.ToValidUTF8(text[:most], "") + "…" + strings.ToValidUTF8(text[len(text)-most:], "")
 	}
 	return strconv.Quote(text)
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/surecall/surecall/internal/strictjson"
 )
@@ -101,6 +102,29 @@ func TestLines(t *testing.T) {
 	want := strictjson.Lines{"part": 3, "part.name": 4, "parts": 7, `parts."a.b"`: 7, `parts."a.b".count`: 8}
 	if err != nil || !reflect.DeepEqual(lines, want) {
 		t.Errorf("lines %v, %v: want %v", lines, err, want)
+	}
+}
+
+// A mistake in the JSON itself is in its line, whatever stands before it.
+func TestSyntaxLines(t *testing.T) {
+	const before = "{\n\n\"parts\":\n{\n\"a\" :\n{\n\"count\"\n:\n1\n}\n,\n"
+	for _, bad := range []string{`"b": tru`, `"b\x": {}`, `"b": "\x"`, `"b": -x`, `"b" {}`, `"b": }`, `,`, `]`} {
+		_, err := format.Decode([]byte(before+bad+"\n\n}}"), &whole{})
+		if err == nil || !strings.Contains(err.Error(), "line 12: invalid character") {
+			t.Errorf("%s: %v: want it in line 12", bad, err)
+		}
+	}
+}
+
+// Long keys that begin alike are told apart.
+func TestLongKeys(t *testing.T) {
+	long := strings.Repeat("/é", 100)
+	lines, err := format.Decode(fmt.Appendf(nil, "{\"parts\": {\n\"%[1]sA\": {},\n\"%[1]sB\": {}}}", long), &whole{})
+	for n, key := range []string{long + "A", long + "B"} {
+		at := strictjson.Entry("parts", key)
+		if err != nil || lines[at] != n+2 || len(at) > 150 || !utf8.ValidString(at) {
+			t.Errorf("%s is in line %d, %v: want %d", at, lines[at], err, n+2)
+		}
 	}
 }
 
