@@ -33,17 +33,20 @@ import (
 // the owner's document over it, then the caller's: see [WithOwnerPolicy] and
 // [WithCallerPolicy]. Within one of these three the most specific pattern wins. Between
 // them the later one does: what it says of a pattern, or of all methods, also holds where
-// an earlier one was more specific. Concurrency and rate alone add up, the client's limit
-// and that of a pattern.
+// an earlier one was more specific. It says the whole policy: nothing is left of an earlier
+// one's, its functions neither. Concurrency and rate alone add up, the client's limit and
+// that of a pattern. Documents that contradict each other have no precedence: the one that is
+// in force stands, and the other is refused until they agree.
 //
 // # What a document can do
 //
 // It changes how calls to its service are made: their deadlines, what is repeated, what is
 // held back. Its owner decides those calls' answers anyway. It cannot change where
 // instances are found, credentials, which code is called, or what calls to other services
-// do. Of the caller's resources it can use memory ("cache_bytes", "notifications" and
-// "replay_buffer", each at most 1 GiB) and attempts (at most 10 for a call). Who does not
-// want that for himself gives the owner's document no option, or overrules it in his own.
+// do. Of the caller's resources it can use memory ("cache_bytes", "notifications" and, of
+// each stream, "replay_buffer", each at most 1 GiB) and attempts (at most 10 for a call).
+// Who does not want that for himself gives the owner's document no option, or overrules it
+// in his own.
 //
 // # What is refused
 //
@@ -100,7 +103,8 @@ type PolicyDocument struct {
 // MethodPolicies is what a [PolicyDocument] says of methods.
 type MethodPolicies struct {
 	// Deadline bounds a call, all its attempts together, if its caller set no deadline.
-	// Streams have one only below a pattern. Default "5s". See WithCallDeadline.
+	// Streams have one only below a pattern; one for all methods leaves it. Default "5s". See
+	// WithCallDeadline.
 	Deadline Setting[time.Duration]
 	// AttemptTimeout bounds an attempt of an idempotent method. It is learned by default.
 	// See WithAttemptTimeout.

@@ -50,6 +50,11 @@ func Deadline(c *Client, method string) time.Duration {
 	return c.core.state.Load().methods.find(method).deadline
 }
 
+// StreamDeadline is how long streams of a method may take; 0: for ever.
+func StreamDeadline(c *Client, method string) time.Duration {
+	return c.core.state.Load().methods.find(method).streams
+}
+
 // HeadersKnown is how many headers of calls are remembered.
 func HeadersKnown(c *Client) int {
 	c.core.header.mu.Lock()

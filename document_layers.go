@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,18 +115,19 @@ func (c *core) heeded(d *document, text []byte, err error) []event.Event {
 		return d.refuse(c.service, err)
 	}
 	d.wanted = &policyVersion{bytes.Clone(text), parsed.options(d.Layer), parsed.Sets()}
-	return append(c.try(d), c.retryRefused()...)
+	events := c.try(d)
+	if d.wanted != nil {
+		return events // nothing has changed for others
+	}
+	return append(events, c.retryRefused()...)
 }
-
-// maxRefusal bounds what is kept of contradictions, of which each pattern may have some.
-const maxRefusal = 4 << 10
 
 // try puts what d wants in force, if that agrees with all else.
 func (c *core) try(d *document) []event.Event {
 	next := d.wanted
 	s, err := c.under(c.code, d, next.opts)
 	if err != nil {
-		return d.refuse(c.service, fmt.Errorf("with what else is in force: %.*s", maxRefusal, err.Error()), next)
+		return d.refuse(c.service, fmt.Errorf("with what else is in force: %w", err), next)
 	}
 	c.install(s)
 	d.text, d.opts, d.Sets, d.Applied, d.wanted, d.Refused = next.text, next.opts, next.sets, time.Now(), nil, ""
@@ -163,6 +165,10 @@ func (c *core) under(code *settings, d *document, opts []LiveOption) (*settings,
 	return code.updated(all)
 }
 
+// maxRefusal bounds what is kept of an error: each of many patterns may contradict others,
+// and of a source it may be the page of a proxy.
+const maxRefusal = 16 << 10
+
 // refuse notes why what the source has is not in force, and tells of it once. wanted is
 // what may be once all else agrees.
 func (d *document) refuse(service string, why error, wanted ...*policyVersion) []event.Event {
@@ -170,10 +176,15 @@ func (d *document) refuse(service string, why error, wanted ...*policyVersion) [
 	if len(wanted) > 0 {
 		d.wanted = wanted[0]
 	}
-	if d.Refused == why.Error() {
+	text := why.Error()
+	if len(text) > maxRefusal {
+		text = strings.ToValidUTF8(text[:maxRefusal], "") + "…"
+		why = errors.New(text)
+	}
+	if d.Refused == text {
 		return nil
 	}
-	d.Refused = why.Error()
+	d.Refused = text
 	return []event.Event{event.PolicyRefused{Service: service, Layer: d.Layer, Source: d.Source, Err: why}}
 }
 

@@ -12,8 +12,10 @@ func everywhere(o MethodOption) LiveOption {
 	return live(func(s *settings) {
 		switch about := o.aspect(); about {
 		case "concurrency", "rate": // those of patterns hold beside the client's
+		case "deadline": // the client's is none of streams: those of patterns stay
+			s.overrule("*", []string{about}, streamDeadline)
 		default:
-			s.overrule("*", about)
+			s.overrule("*", []string{about}, nil)
 		}
 		o.client(s)
 	})
@@ -22,25 +24,42 @@ func everywhere(o MethodOption) LiveOption {
 // overruling returns opts for the methods of a pattern, those included of which something
 // more specific was said before.
 func overruling(pattern string, opts []MethodOption) LiveOption {
+	about := make([]string, len(opts))
+	for n, o := range opts {
+		about[n] = o.aspect()
+	}
 	return live(func(s *settings) {
-		for _, o := range opts {
-			s.overrule(pattern, o.aspect())
-		}
+		s.overrule(pattern, about, nil)
 		s.rule(pattern, opts...)
 	})
 }
 
-// overrule takes away what was said about one thing of the methods that pattern names, as
-// far as that named no other.
-func (s *settings) overrule(pattern, about string) {
-	rules := s.rules[:0:0]
-	for _, r := range s.rules {
-		if covers(pattern, r.pattern) {
-			r.opts = slices.DeleteFunc(slices.Clone(r.opts), func(o MethodOption) bool { return o.aspect() == about })
+// overrule takes away what was said about some things of the methods that pattern names, as
+// far as that named no other. rest makes an option of what is left of each; nil: nothing is.
+func (s *settings) overrule(pattern string, about []string, rest func(MethodOption) MethodOption) {
+	overruled := func(o MethodOption) bool { return slices.Contains(about, o.aspect()) }
+	for n, r := range s.rules {
+		if !covers(pattern, r.pattern) || !slices.ContainsFunc(r.opts, overruled) {
+			continue
 		}
-		rules = append(rules, r)
+		var left []MethodOption // an earlier s has r.opts too
+		for _, o := range r.opts {
+			switch {
+			case !overruled(o):
+				left = append(left, o)
+			case rest != nil:
+				left = append(left, rest(o))
+			}
+		}
+		s.rules[n].opts = left
 	}
-	s.rules = rules
+}
+
+// streamDeadline returns what a pattern's option about deadlines says of streams.
+func streamDeadline(o MethodOption) MethodOption {
+	var says methodSettings
+	o.method(&says)
+	return perCall(o.aspect(), func(m *methodSettings) { m.streams = says.streams })
 }
 
 // covers reports whether all methods that narrow names are named by pattern.

@@ -94,6 +94,7 @@ func newSchema(t *testing.T) map[string]any {
 	root["title"] = "Policy document of surecall"
 	root["description"] = g.comments["surecall.PolicyDocument"]
 	root["$defs"] = g.defs
+	properties["version"].(map[string]any)["maximum"] = 1
 	methods := properties["methods"].(map[string]any)
 	methods["maxProperties"] = 1000
 	methods["propertyNames"] = map[string]any{"pattern": `^(\*|/[^/*]*/[^/*]+|/[^/*]*(/[^/*]*)?\*)$`}

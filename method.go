@@ -171,7 +171,7 @@ func (t *methods) newMethod(name string, said methodSettings, old *method) *meth
 	r := t.settings.withoutDisabled(said)
 	old = old.whole()
 	m := &method{
-		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, settings: said,
+		name: name, deadline: r.deadline, retry: r.retry.WithDefaults(), hedge: r.hedge, callID: r.callID, replay: r.replay, streams: r.streams, settings: said,
 		concurrency: t.limits.concurrencyOf(r), rates: t.limits.ratesOf(r),
 	}
 	if old == nil {
@@ -186,9 +186,6 @@ func (t *methods) newMethod(name string, said methodSettings, old *method) *meth
 	}
 	if m.breaker = old.breaker; !same(r.breaker, old.settings.breaker) {
 		m.breaker = t.core.newMethodBreaker(name, r.breaker, old.breaker)
-	}
-	if r.deadlineSet {
-		m.streams = r.deadline
 	}
 	if r.attempt != nil {
 		t := r.attempt.withDefaults()

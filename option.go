@@ -239,7 +239,7 @@ func ForMethod(pattern string, opts ...MethodOption) LiveOption {
 // has no deadline. Default 5 s. Streams are bounded only by a ForMethod that names them.
 func WithCallDeadline(d time.Duration) CallOption {
 	return perCall("deadline", func(m *methodSettings) {
-		m.deadline, m.deadlineSet, m.ownDeadline = d, true, true
+		m.deadline, m.streams, m.ownDeadline = d, d, true
 		if d <= 0 {
 			m.fail(fmt.Errorf("surecall: WithCallDeadline %v: want more than 0, or WithoutCallDeadline()", d))
 		}
@@ -248,7 +248,7 @@ func WithCallDeadline(d time.Duration) CallOption {
 
 // WithoutCallDeadline lets calls without a deadline wait for ever.
 func WithoutCallDeadline() CallOption {
-	return perCall("deadline", func(m *methodSettings) { m.deadline, m.deadlineSet = 0, true })
+	return perCall("deadline", func(m *methodSettings) { m.deadline, m.streams = 0, 0 })
 }
 
 // WithAttemptTimeout bounds an attempt of an idempotent method, so that another can

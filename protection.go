@@ -205,7 +205,7 @@ func (s *settings) withoutDisabled(r methodSettings) methodSettings {
 		return r
 	}
 	if off.has(ProtectionCallDeadline) {
-		r.deadline = 0
+		r.deadline, r.streams = 0, 0
 	}
 	if off.has(ProtectionRetry) {
 		r.retry = &retry.Policy{MaxAttempts: 1}

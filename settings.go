@@ -62,7 +62,7 @@ type settings struct {
 // methodSettings is what options say about one method.
 type methodSettings struct {
 	deadline    time.Duration // 0: none
-	deadlineSet bool          // by an option that names the method
+	streams     time.Duration // the deadline of streams, which must name the method; 0: none
 	ownDeadline bool          // not the default
 	attempt     *AttemptTimeout
 	retry       *retry.Policy
@@ -195,7 +195,7 @@ func (s *settings) rule(pattern string, opts ...MethodOption) {
 // resolve returns the settings of one method.
 func (s *settings) resolve(method string) methodSettings {
 	m := s.base
-	m.deadlineSet = false // a stream's deadline must name it
+	m.streams = 0
 	for _, r := range s.rules {
 		if matches(r.pattern, method) {
 			m.scope = r.pattern
@@ -230,7 +230,7 @@ func checkPattern(pattern string) error {
 		return nil
 	case !strings.HasPrefix(pattern, "/"), strings.Contains(beginning, "*"),
 		!star && strings.Count(pattern, "/") != 2, strings.Count(pattern, "/") > 2, strings.HasSuffix(pattern, "/"):
-		return fmt.Errorf("surecall: method pattern %q: %s", pattern, want)
+		return fmt.Errorf("surecall: method pattern %.200q: %s", pattern, want)
 	}
 	return nil
 }
