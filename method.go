@@ -104,8 +104,8 @@ func (c *core) newMethods(s *settings, old *methods) *methods {
 			table[name] = t.newMethod(name, s.resolve(name), m)
 			cached = cached || table[name].caches()
 		}
-		if !cached {
-			c.answers.Clear()
+		if !cached || s.cacheActs() != old.settings.cacheActs() {
+			c.answers.Clear() // with either switch: a call that began before may have filled it since
 		}
 	}
 	t.table.Store(&table)

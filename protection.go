@@ -290,6 +290,9 @@ func (s *settings) fleetOff() balancer.Off {
 	}
 }
 
+// cacheActs reports whether calls fill the cache, and notice what was taken back.
+func (s *settings) cacheActs() bool { return !s.shadow && !s.off().has(ProtectionCache) }
+
 // tellSwitched tells of what s switches off or on again.
 func (c *core) tellSwitched(s, before *settings) {
 	var was protections

@@ -16,8 +16,11 @@ import (
 // and errors as they come. [Client.Shadow] reports what would have been.
 //
 // It can be switched on and off by [Client.Update]; calls that have begun go on as they began.
-// Breakers and the service's run dry and begin anew with either switch; what is learned of
-// latencies, the budget and limits goes on.
+// Breakers and the service's run dry and begin anew with either switch, and what a cache has
+// kept is forgotten; what is learned of latencies, the budget and limits goes on.
+//
+// Errors are gRPC's own, the same values: for [Explain] they would have to be others, and so
+// it returns nil for them. [Client.BadCalls] tells of the calls that failed.
 //
 // What it leaves alone: where instances come from (a [WithSource], a target, [WithLoss]) and
 // what the connections are (surecall redials sooner than gRPC does by itself), but that one

@@ -22,7 +22,7 @@ func (c *core) shadowUnary(ctx context.Context, state *policies, name string, r 
 	if o := state.settings.observer; o != nil {
 		ctx = asked.observedBy(ctx, o, c.service, name, now)
 	}
-	m := state.methods.shadowed(name, asked.policies)
+	m := c.shadowed(ctx, state, name, asked.policies)
 	if _, has := ctx.Deadline(); !has && asked.notifies {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, DefaultCallDeadline)
@@ -35,14 +35,12 @@ func (c *core) shadowUnary(ctx context.Context, state *policies, name string, r 
 	u.attempts = a.number
 	a.attempt.Begun = c.fleet.At(now)
 	u.observed(&a.attempt, a.note)
-	if !rejected {
+	if rejected == nil {
 		a.hedge = u.newHedge(a)
 	}
 	err := r.invoker(&a.attempt, name, r.req, r.reply, r.conn, r.opts...)
 	u.conclude(m.shadow, a, err, rejected)
-	if !rejected {
-		u.leave(err)
-	}
+	u.leaveShadow(&a.attempt, rejected, err)
 	c.endShadow(m, &u.tries, &asked, err)
 	return err
 }
@@ -56,11 +54,14 @@ func shadowAsked(r rpc) (a asked) {
 
 // shadowed returns the method under further options, those of one call; if they are wrong,
 // without them: a call must not fail for them.
-func (t *methods) shadowed(name string, opts []CallOption) *method {
-	if m, err := t.under(name, opts); err == nil {
+func (c *core) shadowed(ctx context.Context, state *policies, name string, opts []CallOption) *method {
+	if c.header != nil {
+		opts = c.header.over(ctx, opts)
+	}
+	if m, err := state.methods.under(name, opts); err == nil {
 		return m
 	}
-	return t.find(name)
+	return state.methods.find(name)
 }
 
 // shadowTries is what decides beside the call: with the deadline that the call would have.
@@ -77,20 +78,28 @@ func (c *core) shadowTries(ctx context.Context, state *policies, m *method, aske
 	}
 }
 
-// rehearse asks all that a call passes on its way in, and waits for nothing. It reports
-// whether the call would have been rejected.
-func (t *tries) rehearse(s *shadowMethod, now time.Time) (rejected bool) {
+// rehearse asks all that a call passes on its way in, and waits for nothing. It returns why
+// the call would have been rejected, or nil.
+func (t *tries) rehearse(s *shadowMethod, now time.Time) (rejected error) {
 	s.calls.Add(1)
-	reason := t.wouldReject(s, now)
-	if reason != nil {
-		s.reject(reason)
+	if rejected = t.wouldReject(s, now); rejected != nil {
+		s.reject(rejected)
 		t.method = s.slotless
-		return true
-	}
-	if t.method.retry.MaxAttempts > 1 {
+	} else if t.method.retry.MaxAttempts > 1 {
 		t.state.budget.Deposit(now)
 	}
-	return false
+	return rejected
+}
+
+// leaveShadow is leave, for a call that would have got that far. One that the method's
+// breaker would have rejected was made all the same: it may show that the method is well,
+// as a trial would.
+func (t *tries) leaveShadow(at *balancer.Attempt, rejected, err error) {
+	if rejected != nil && rejected != ErrMethodDown || at.WouldRefuse() || at.Instance() == nil {
+		return
+	}
+	t.local = err != nil && isLocal(at, err)
+	t.leave(err)
 }
 
 // wouldReject returns why the call would have been rejected, or nil.
@@ -135,8 +144,9 @@ func (t *tries) wouldReject(s *shadowMethod, now time.Time) error {
 	return nil
 }
 
-// conclude learns from the attempt's end, and decides what would have followed.
-func (u *unaryCall) conclude(s *shadowMethod, a *unaryAttempt, err error, rejected bool) {
+// conclude learns from the attempt's end, and decides what would have followed: nothing, if
+// the call would have been rejected.
+func (u *unaryCall) conclude(s *shadowMethod, a *unaryAttempt, err error, rejected error) {
 	now, at := time.Now(), &a.attempt
 	i := at.Instance()
 	if u.deadlineOurs && now.After(u.deadline) {
@@ -145,13 +155,15 @@ func (u *unaryCall) conclude(s *shadowMethod, a *unaryAttempt, err error, reject
 	if err != nil {
 		s.failed.Add(1)
 	}
-	if rejected || i == nil {
+	if rejected == nil && at.WouldRefuse() {
+		rejected = ErrConcurrency
+		s.reject(rejected)
+	}
+	if rejected != nil || i == nil {
+		a.hedge = nil // it is never sent
 		u.judge(a, err, now)
 		u.traced(at, a.note, err)
 		return
-	}
-	if at.WouldRefuse() {
-		s.reject(ErrConcurrency)
 	}
 	picked := u.began.Add(time.Duration(at.Picked() - u.core.fleet.At(u.began)))
 	hung := i.Hung()

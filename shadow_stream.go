@@ -17,7 +17,7 @@ type shadowStream struct {
 	grpc.ClientStream
 	call     clientStream // of it, what judges: it sends and receives nothing
 	method   *method
-	rejected bool
+	rejected error       // why it would have been; nil: it would not
 	flows    atomic.Bool // a message was received
 	over     sync.Once
 }
@@ -29,13 +29,15 @@ func (c *core) shadowStream(ctx context.Context, state *policies, name string, o
 	if observer := state.settings.observer; observer != nil {
 		ctx = asked.observedBy(ctx, observer, c.service, name, now)
 	}
-	m := state.methods.shadowed(name, asked.policies)
+	m := c.shadowed(ctx, state, name, asked.policies)
 	s := &shadowStream{method: m, call: clientStream{asked: asked, opener: o}}
 	s.call.tries = c.shadowTries(ctx, state, m, &asked, m.streams, now)
 	s.call.tries.method = m.shadow.slotless // streams take no slots of the methods'
 	s.rejected = s.call.rehearse(m.shadow, now)
 	t := s.call.begin(nil)
-	s.takeSlot(t)
+	if s.rejected == nil {
+		s.takeSlot(t)
+	}
 	s.call.observed(&t.attempt, t.note)
 	opts := append(o.opts[:len(o.opts):len(o.opts)], grpc.OnFinish(s.finished))
 	var err error
@@ -50,7 +52,7 @@ func (c *core) shadowStream(ctx context.Context, state *policies, name string, o
 // takeSlot takes the slot that the stream would hold, if it would get one at once.
 func (s *shadowStream) takeSlot(t *streamAttempt) {
 	l := s.call.state.methods.limits.streams.Limiter
-	if l == nil || s.rejected {
+	if l == nil {
 		return
 	}
 	switch {
@@ -60,7 +62,18 @@ func (s *shadowStream) takeSlot(t *streamAttempt) {
 		s.method.shadow.waits.Add(1)
 	default:
 		s.method.shadow.reject(ErrConcurrency)
+		s.rejected = ErrConcurrency
 	}
+}
+
+// SendMsg is gRPC's. An error that is not io.EOF ends the stream: who is told of it need
+// not receive any more.
+func (s *shadowStream) SendMsg(m any) error {
+	err := s.ClientStream.SendMsg(m)
+	if err != nil && err != io.EOF {
+		s.end(err)
+	}
+	return err
 }
 
 // RecvMsg is gRPC's.
@@ -72,6 +85,7 @@ func (s *shadowStream) RecvMsg(m any) error {
 	case !s.flows.Load():
 		s.flows.Store(true)
 		s.call.alive(&s.call.first, time.Now())
+		s.leave(nil)
 	}
 	return err
 }
@@ -97,18 +111,23 @@ func (s *shadowStream) end(err error) {
 		s.call.judge(t, err)
 		if err != nil {
 			would.failed.Add(1)
-			if !s.rejected && !s.flows.Load() {
-				if _, again := s.call.next(&t.attempt, err, false, false, now); again {
-					would.retry(int(known(codeOf(err))), true)
-				}
+		}
+		switch {
+		case s.rejected != nil:
+		case t.attempt.WouldRefuse():
+			would.reject(ErrConcurrency)
+		case err != nil && !s.flows.Load():
+			if _, again := s.call.next(&t.attempt, err, false, false, now); again {
+				would.retry(int(known(codeOf(err))), true)
 			}
 		}
-		if t.attempt.WouldRefuse() {
-			would.reject(ErrConcurrency)
-		}
-		if !s.rejected {
-			s.call.leave(err)
-		}
+		s.leave(err)
 		s.call.core.endShadow(s.method, &s.call.tries, &s.call.asked, err)
 	})
+}
+
+// leave tells throttle and method breaker how the call went, when a stream that is acted on
+// does: by its first message, or its end.
+func (s *shadowStream) leave(err error) {
+	s.call.left.Do(func() { s.call.leaveShadow(&s.call.first.attempt, s.rejected, err) })
 }
