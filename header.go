@@ -112,6 +112,10 @@ func parseHeader(text string) (opts []CallOption, err error) {
 		if !ok {
 			return nil, fmt.Errorf("%s: it counts many calls, so that one call can only switch it off: want false", s.key)
 		}
+		var trial methodSettings
+		if o.call(&trial); trial.errs != nil {
+			return nil, fmt.Errorf("%s: %w", s.key, trial.takeErr())
+		}
 		opts = append(opts, o)
 	}
 	return opts, nil

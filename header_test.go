@@ -98,7 +98,7 @@ func TestBadPolicyHeaders(t *testing.T) {
 			`{"deadlin": "1s"}`:             `did you mean "deadline"?`,
 			`{"methods": {}}`:               `"methods": line 1: unknown key`,
 			`{"breaker": {}}`:               `"breaker": line 1: unknown key`,
-			`{"deadline": "0s"}`:            "WithCallDeadline 0s",
+			`{"deadline": "0s"}`:            "metadata x-surecall-policy: deadline: surecall: WithCallDeadline 0s",
 			`{"rate": {"per_second": 1}}`:   "rate: it counts many calls, so that one call can only switch it off: want false",
 			`{"hedge": {}, "retry": false}`: "WithHedge and MaxAttempts 1",
 			`{"cache": {}, "x": "` + strings.Repeat("x", 9000) + `"}`: "want at most 8192",
