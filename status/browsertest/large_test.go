@@ -15,7 +15,7 @@ func TestFiveHundredInstances(t *testing.T) {
 	b := open(t)
 	b.do(chromedp.Navigate(serve(t, s.handler())))
 	b.until(isLive)
-	for n := range 2 { // the machine may have been busy with something else once
+	for n := range 3 { // the machine may have been busy with something else once
 		m := measure(b, s, 33+n)
 		t.Log(m)
 		if m.paint < 5*time.Second && m.change < 2*time.Second && m.filter < time.Second && m.busy < 0.5 {
@@ -24,7 +24,7 @@ func TestFiveHundredInstances(t *testing.T) {
 		b.do(chromedp.Reload())
 		b.until(isLive)
 	}
-	t.Error("twice a page of 500 instances took too long: want a first paint within 5 s, changes within 2 s, the filter within 1 s, half of the time free")
+	t.Error("three times a page of 500 instances took too long: want a first paint within 5 s, changes within 2 s, the filter within 1 s, half of the time free")
 }
 
 func TestThousandsOfInstances(t *testing.T) {

@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"image"
+	"image/color"
 	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/discovery"
@@ -53,20 +58,23 @@ func TestPictures(t *testing.T) {
 	b.until(state("orders-4") + `.includes("ejected")`)
 	cluster.Instance(6).Hang()
 	b.until(state("orders-7") + `.match(/suspect|ejected/)`)
-	cluster.Instance(5).FailSome(0.01, codes.Unavailable)
 	cluster.Instance(2).Serving(false)
 	b.until(state("orders-3") + `.includes("not serving")`)
+	cluster.Instance(5).FailSome(0.01, codes.Unavailable)
 	if *update { // some more has happened then
 		b.do(chromedp.Evaluate[chromedp.Void](`new Promise((done) => setTimeout(done, 10000))`, chromedp.EvalAwaitPromise))
 	}
-	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#s0-bad details").open = true; scrollTo(0, 0)`))
+	order(t, orders.NewOrdersClient(client))
+	cluster.Instance(5).FailSome(0, codes.OK)
+	b.until(`document.querySelector("#s0-bad li:nth-child(-n+3) .advice") != null`)
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#s0-bad li:nth-child(-n+3) .advice").closest("details").open = true; scrollTo(0, 0)`))
 
 	for _, p := range []struct {
 		name, scheme  string
 		width, height int64
 		scale         float64
 	}{
-		{"status-light", "light", 1360, 0, 1}, {"status-dark", "dark", 1360, 0, 1}, {"status-narrow", "dark", 400, 1100, 1},
+		{"status-light", "light", 1360, 0, 1}, {"status-dark", "dark", 1360, 0, 1}, {"status-narrow", "dark", 360, 1000, 1},
 	} {
 		b.prefer(p.scheme)
 		height := p.height
@@ -86,10 +94,54 @@ func TestPictures(t *testing.T) {
 		if err != nil || decoded.Bounds().Dx() != int(p.width) {
 			t.Errorf("%s: %v, %v", p.name, decoded.Bounds(), err)
 		}
+		small := compact(t, decoded)
+		if len(small) > 300_000 {
+			t.Errorf("%s has %d bytes", p.name, len(small))
+		}
 		if *update {
-			write(t, p.name+".png", picture)
+			write(t, p.name+".png", small)
 		}
 	}
+}
+
+// order orders until an order fails, which nobody may try again.
+func order(t *testing.T, client orders.OrdersClient) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for ctx.Err() == nil {
+		if _, err := client.Place(ctx, &orders.PlaceRequest{}); grpcstatus.Code(err) == codes.Unavailable {
+			return
+		}
+	}
+	t.Fatal("no order failed within a minute")
+}
+
+// compact is the PNG of a picture in its 256 most frequent colours.
+func compact(t *testing.T, p image.Image) []byte {
+	t.Helper()
+	area, many := p.Bounds(), map[color.Color]int{}
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			many[p.At(x, y)]++
+		}
+	}
+	palette := slices.SortedFunc(maps.Keys(many), func(a, b color.Color) int { return many[b] - many[a] })
+	small := image.NewPaletted(area, palette[:min(len(palette), 256)])
+	index := map[color.Color]uint8{}
+	for c := range many {
+		index[c] = uint8(small.Palette.Index(c))
+	}
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			small.SetColorIndex(x, y, index[p.At(x, y)])
+		}
+	}
+	var b bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, small); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func write(t *testing.T, name string, picture []byte) {
