@@ -15,14 +15,15 @@
 //	what                                             how much, how often
 //	a change of state: an instance, a breaker        shown within 0.3 s
 //	counts, latencies                                once a second; every 2 s with 1,000 instances shown
-//	pages open at once                               32; one more is told to try again
+//	pages open at once                               32; one more is told to try again. Of one host a browser
+//	                                                 has six connections over HTTP/1.1, so five pages and one to load
 //	a page that reads slowly                         gets fewer and newer messages; let go after 10 s in one
 //	instances on the page                            1,000, which the services share, those in trouble first
 //	bad calls and events on the page                 the newest 30 and 60 of each service
 //
 // While no page is open nothing runs; for all that are open together each state is read and
-// rendered once: 17 ms each second for 500 busy instances, 44 ms each 2 s for 5,000
-// (BenchmarkNews).
+// rendered once, and the message of what is new is made once: 17 ms each second for 500 busy
+// instances, 44 ms each 2 s for 5,000 (BenchmarkNews).
 //
 // All that comes from a registry or a server is taken for hostile: it is escaped, its control
 // characters are replaced, and its length is bounded. The page runs no script and loads

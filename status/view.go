@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type view struct {
 	Services []serviceParts
 	lists    []list
 	byID     map[string]part // all of them
+	latest   func() []byte   // what is new since the view before, made once
 }
 
 // serviceParts are the parts of one service's section.
@@ -87,6 +89,7 @@ func newRenderer(t *template.Template) *renderer { return &renderer{templates: t
 func (r *renderer) page(all []Status, now time.Time, query string) *view {
 	r.version++
 	v := &view{Version: r.version, Query: query, Shape: shapeOf(all), byID: make(map[string]part, len(r.previous)+16)}
+	v.latest = sync.OnceValue(func() []byte { return v.message(v.Version - 1) })
 	r.next = v
 	verdicts := make([]verdict, len(all))
 	most := max(rowsAtLeast, rowsOfPage/max(1, len(all)))

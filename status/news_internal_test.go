@@ -1,11 +1,28 @@
 package status
 
 import (
+	"bytes"
 	"fmt"
 	"html/template"
 	"testing"
 	"time"
 )
+
+// However many pages are open, what is new since the last second is put into words once.
+func TestNewsAreMadeOnce(t *testing.T) {
+	r := newRenderer(template.Must(template.New("").ParseFS(assets, "assets/*.html")))
+	all := []Status{{Service: "orders"}}
+	r.page(all, time.Now(), "")
+	all[0].InFlight = 7
+	v := r.page(all, time.Now(), "")
+	one, other := v.since(v.Version-1), v.since(v.Version-1)
+	if &one[0] != &other[0] {
+		t.Error("two pages that follow cost two messages")
+	}
+	if !bytes.Equal(one, v.message(v.Version-1)) || len(v.since(0)) <= len(one) {
+		t.Errorf("the news are %s, and for a new page %s", one, v.since(0))
+	}
+}
 
 // BenchmarkNews is what one look costs while a page is open: nothing new, new numbers of all
 // instances, a new state of one.
