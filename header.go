@@ -92,11 +92,13 @@ func (h *policyHeader) find(ctx context.Context) (text string, ok bool) {
 // parse returns what text says; if it is wrong, an option that says why.
 func (h *policyHeader) parse(text string) []CallOption {
 	opts, err := parseHeader(text)
-	if err != nil {
-		err = fmt.Errorf("metadata %s: %w", h.name, err)
-		return []CallOption{perCall("policy header", func(m *methodSettings) { m.fail(err) })}
+	if err == nil && len(opts) == 0 {
+		return nil
 	}
-	return opts
+	return append(opts, perCall("policy header", func(m *methodSettings) {
+		m.from = "metadata " + h.name
+		m.fail(err)
+	}))
 }
 
 func parseHeader(text string) (opts []CallOption, err error) {

@@ -98,13 +98,13 @@ func TestBadPolicyHeaders(t *testing.T) {
 			`{"deadlin": "1s"}`:             `did you mean "deadline"?`,
 			`{"methods": {}}`:               `"methods": line 1: unknown key`,
 			`{"breaker": {}}`:               `"breaker": line 1: unknown key`,
-			`{"deadline": "0s"}`:            "metadata x-surecall-policy: deadline: surecall: WithCallDeadline 0s",
+			`{"deadline": "0s"}`:            "policy: deadline: surecall: WithCallDeadline 0s",
 			`{"rate": {"per_second": 1}}`:   "rate: it counts many calls, so that one call can only switch it off: want false",
 			`{"hedge": {}, "retry": false}`: "WithHedge and MaxAttempts 1",
 			`{"cache": {}, "x": "` + strings.Repeat("x", 9000) + `"}`: "want at most 8192",
 		} {
 			_, err := unary(metadata.AppendToOutgoingContext(t.Context(), policyHeader, text), client, getMethod)
-			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "metadata "+policyHeader) && !strings.Contains(err.Error(), "ForCall") || !strings.Contains(err.Error(), want) {
+			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "surecall: metadata "+policyHeader+": ") || !strings.Contains(err.Error(), want) {
 				t.Errorf("%.40s: error %v: want %q", text, err, want)
 			}
 		}

@@ -1,6 +1,7 @@
 package surecall
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -159,7 +160,7 @@ func (t *methods) under(name string, opts []CallOption) (*method, error) {
 		o.call(&says)
 	}
 	if err := errors.Join(r.takeErr(), r.contradicts(name, &says)); err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "surecall: ForCall: %v", err)
+		return nil, status.Errorf(codes.InvalidArgument, "surecall: %s: %v", cmp.Or(says.from, "ForCall"), err)
 	}
 	return t.newMethod(name, r, m), nil
 }

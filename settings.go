@@ -79,6 +79,7 @@ type methodSettings struct {
 	throttle    *limit.Throttle
 	breaker     *breaker.MethodPolicy
 
+	from string // where those of a call were given, for errors; "": in ForCall
 	errs []error
 }
 
