@@ -109,6 +109,68 @@ func TestPolicyFile(t *testing.T) {
 	})
 }
 
+// A file that Kubernetes mounts is a link through another, which is swapped; and one that is
+// written anew can have the size and the time of what was there.
+func TestPolicyFileBehindLinks(t *testing.T) {
+	dir := t.TempDir()
+	link := func(name, to string) {
+		t.Helper()
+		err := os.Symlink(to, filepath.Join(dir, name+".new"))
+		if err == nil {
+			err = os.Rename(filepath.Join(dir, name+".new"), filepath.Join(dir, name))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish := func(version, text string) string {
+		t.Helper()
+		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, version, "orders.json")
+		write(t, file, text)
+		link("..data", version)
+		return file
+	}
+	first := publish("v1", `{"deadline": "1s"}`)
+	link("orders.json", "..data/orders.json")
+	bubble(t, func(t *testing.T) {
+		client := ready(t, surecalltest.NewCluster(t, 1), surecall.WithCallerPolicy(surecall.PolicyFile(filepath.Join(dir, "orders.json"))))
+		want := func(what string, d time.Duration, refused string) {
+			t.Helper()
+			advance(time.Second)
+			synctest.Wait()
+			if got, l := surecall.Deadline(client, getMethod), layer(t, client, "caller"); got != d || !strings.Contains(l.Refused, refused) || (refused == "") != (l.Refused == "") {
+				t.Errorf("%s: deadline %v, layer %+v: want %v, refused for %q", what, got, l, d, refused)
+			}
+		}
+		want("at the start", time.Second, "")
+		second := publish("v2", `{"deadline": "2s"}`)
+		if err := os.Remove(first); err != nil {
+			t.Fatal(err)
+		}
+		want("swapped", 2*time.Second, "")
+		info, err := os.Stat(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, second, `{"deadline": "3s"}`)
+		if err := os.Chtimes(second, info.ModTime(), info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		want("of the same size and time", 3*time.Second, "")
+		if err := os.RemoveAll(filepath.Dir(second)); err != nil {
+			t.Fatal(err)
+		}
+		want("leading nowhere", 3*time.Second, "no such file")
+		publish("v3", `{"deadline": "4s"}`)
+		want("leading somewhere again", 4*time.Second, "")
+		link("orders.json", "/dev/zero")
+		want("without end", 4*time.Second, "want a regular file")
+	})
+}
+
 // Close ends the watches, and an update that comes late meets no one.
 func TestPolicyWatchesEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
