@@ -28,7 +28,7 @@ func (p *page) refuse(r *http.Request) string {
 			"or allow the name with status.WithHosts", clean(r.Host, 100))
 	}
 	for _, origin := range r.Header["Origin"] {
-		if u, err := url.Parse(origin); err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
 			return fmt.Sprintf("the status page is not served to pages of another origin: %q", clean(origin, 100))
 		}
 	}

@@ -29,6 +29,7 @@ type site struct {
 
 	mu    sync.Mutex
 	reads int
+	takes time.Duration // what a read takes
 	all   []status.Status
 }
 
@@ -52,6 +53,7 @@ func open(t *testing.T, all ...status.Status) *site {
 }
 
 func (s *site) read() []status.Status {
+	time.Sleep(s.takes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
@@ -217,20 +219,23 @@ func TestWhatIsToldAtOnce(t *testing.T) {
 		"a method's breaker": func(c *status.Status) {
 			c.Methods = []status.Method{{Name: "/a/B", Breaker: &status.Breaker{State: "open"}}}
 		},
-		"the service's":  func(c *status.Status) { c.ServiceBreaker = &status.Breaker{State: "open"} },
-		"trust":          func(c *status.Status) { c.Source.Trusted = false },
-		"the source's":   func(c *status.Status) { c.Source.Why = "no leader" },
-		"a datacenter's": func(c *status.Status) { c.Source.Datacenters = []status.Source{{Trusted: true}, {Why: "no leader"}} },
-		"what it lists":  func(c *status.Status) { c.Source.Instances = 9 },
-		"shadow mode":    func(c *status.Status) { c.Shadow = true },
-		"a kill switch":  func(c *status.Status) { c.Disabled = []string{"retry"} },
-		"a policy":       func(c *status.Status) { c.Policies = []status.Policy{{Layer: "owner", Refused: "line 3"}} },
-		"an event":       func(c *status.Status) { c.Events = []status.Event{{At: noon, Text: "x"}} },
-		"a bad call":     func(c *status.Status) { c.BadCalls = []status.BadCall{{At: noon, Code: "INTERNAL"}} },
+		"the service's": func(c *status.Status) { c.ServiceBreaker = &status.Breaker{State: "open"} },
+		"trust":         func(c *status.Status) { c.Source.Trusted = false },
+		"the source's":  func(c *status.Status) { c.Source.Why = "no leader" },
+		"a datacenter's": func(c *status.Status) {
+			c.Source.Datacenters = []status.Source{{Datacenter: "a", Trusted: true}, {Datacenter: "b", Why: "no leader"}}
+		},
+		"what it lists": func(c *status.Status) { c.Source.Instances = 9 },
+		"shadow mode":   func(c *status.Status) { c.Shadow = true },
+		"a kill switch": func(c *status.Status) { c.Disabled = []string{"retry"} },
+		"a policy":      func(c *status.Status) { c.Policies = []status.Policy{{Layer: "owner", Refused: "line 3"}} },
+		"an event":      func(c *status.Status) { c.Events = []status.Event{{At: noon, Text: "x"}} },
+		"a bad call":    func(c *status.Status) { c.BadCalls = []status.BadCall{{At: noon, Code: "INTERNAL"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := open(t, aClient("orders", 3))
+				s.all[0].Source.Datacenters = []status.Source{{Datacenter: "a", Trusted: true}, {Datacenter: "b", Trusted: true}}
 				r := s.follow()
 				r.news()
 				r.news() // the page's clock

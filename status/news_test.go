@@ -45,6 +45,24 @@ func TestNewsAddUp(t *testing.T) {
 	}
 }
 
+// Where a look takes long, numbers are told less often: a tenth of the time is spent on them.
+func TestSlowLooksAreFewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, aClient("orders", 5))
+		s.takes = 300 * time.Millisecond
+		r := s.follow()
+		r.news()
+		began := time.Now()
+		for range 5 {
+			s.change(func(c *status.Status) { c.Instances[2].InFlight++ })
+			r.news()
+		}
+		if took := time.Since(began); took < 14*time.Second || took > 22*time.Second {
+			t.Errorf("5 messages within %v: want one in 3 s or a little more", took)
+		}
+	})
+}
+
 // disturb changes something.
 func disturb(c *status.Status, random *rand.Rand, step int) {
 	n := len(c.Instances)

@@ -174,6 +174,9 @@ func TestHostileRegistry(t *testing.T) {
 			if ids[m[1]] {
 				t.Errorf("two elements have the ID %q", m[1])
 			}
+			if own := regexp.MustCompile(`^(s\d+(-[a-z]+)*|[a-z]+(-[a-z]+)*)$`); !own.MatchString(m[1]) && !strings.Contains(m[1], "--") {
+				t.Errorf("an ID made of what a registry says could be one of the page's own: %q", m[1])
+			}
 			ids[m[1]] = true
 		}
 	}
