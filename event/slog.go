@@ -14,6 +14,7 @@ const (
 	slogLines  = 10          // of one kind and service …
 	slogWindow = time.Second // … within this time
 	slogText   = 500         // bytes of a text from elsewhere
+	maskedText = 4 << 10     // bytes of it that are looked at
 )
 
 // Slog returns a handler that writes each event to logger as one line. nil means
@@ -291,6 +292,10 @@ var (
 // like a token or a password becomes ***, and what is left is cut at 500 bytes. Slog does
 // it by itself; it is here for handlers of your own.
 func Mask(text string) string {
+	if len(text) > maskedText { // a server decides how long its errors are, and this is slow
+		text = text[:maskedText]
+		text = text[:max(slogText, strings.LastIndexAny(text, " \t\n"))] // no half words
+	}
 	// In this order: half a secret would no longer look like one.
 	text = credentials.ReplaceAllString(text, "://***@")
 	text = secrets.ReplaceAllString(text, "$1***")
