@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -80,6 +81,7 @@ func TestAlternate(t *testing.T) {
 				cluster, events, there := surecalltest.NewCluster(t, 2), &log{}, &elsewhere{err: test.err}
 				client := ready(t, cluster, events.option(), surecall.WithAlternate(ready(t, there.cluster(t))))
 				test.fail(cluster)
+				synctest.Wait() // until the client has noticed
 				ctx := t.Context()
 				if test.below {
 					ctx = belowRetry(ctx)
