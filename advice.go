@@ -89,23 +89,27 @@ func (e *Explanation) onDenial(say func(string, ...any)) {
 func (e *Explanation) onError(code codes.Code, say func(string, ...any)) {
 	switch {
 	case code == codes.Canceled:
-		say("its caller, or what that waited for, cancelled it")
+		say("its caller, or what that waited for, cancelled it, or the client was closed; an instance can answer so, too")
+	case e.local:
+		say("it is gRPC's own error about the message, not the service's: one of another type, or larger than grpc.MaxCallSendMsgSize or MaxCallRecvMsgSize allow")
+	case code == codes.DeadlineExceeded && e.sent() > 0 && (e.Deadline <= 0 || e.Call.Took < e.Deadline):
+		say("it is the service's own answer, before the call's time was up: see what it waits for")
 	case code == codes.DeadlineExceeded:
 		say("its time was up%s: %s", e.within(), e.longer())
 	case code == codes.Unauthenticated || code == codes.PermissionDenied:
 		say("the instance refused who called: see the call's credentials")
 	case code == codes.Unimplemented:
 		say("the instance does not know the method: is an older version running, or another service at its address?")
+	case e.sent() == 0 && isAnswer(code):
+		say("nothing was sent: the error says what is wrong with the call itself")
 	case isAnswer(code) || code == codes.Unknown || code == codes.Aborted:
 		say("it is the service's own answer: see its message")
 	case code == codes.ResourceExhausted:
-		say("the service has too much to do, or a message is larger than a limit of gRPC's: see the error")
+		say("the service has too much to do: see the error, and its load")
 	case code == codes.Internal || code == codes.DataLoss:
 		say("the service failed at this request: see its log")
-	case code == codes.Unavailable && !e.Idempotent:
-		say("a method that may be executed twice would have been tried again: WithIdempotent(%q)", e.Call.Method)
 	case code == codes.Unavailable:
-		say("retries were off, or not for this code: see WithRetry")
+		say("retries were off, or not for this code: see WithRetry, and WithIdempotent(%q)", e.Call.Method)
 	}
 }
 
@@ -121,11 +125,21 @@ func (e *Explanation) within() string {
 	}
 }
 
+// sent is how many attempts went to an instance.
+func (e *Explanation) sent() (n int) {
+	for i := range e.Call.Attempts {
+		if e.Call.Attempts[i].Instance != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // longer says what a call needed that ran out of time.
 func (e *Explanation) longer() string {
 	switch {
-	case len(e.Call.Attempts) == 0:
-		return fmt.Sprintf("it waited %v and was never sent: see the limits and breakers", e.Call.Waited)
+	case e.sent() == 0:
+		return "it was never sent: its error says what it waited for, a limit, a breaker, a connection, or another call with the same request"
 	case e.OwnDeadline:
 		return "if the method takes that long, give it more: WithCallDeadline in a ForMethod that names it"
 	case !e.Idempotent:

@@ -31,6 +31,7 @@ type unaryAttempt struct {
 	cutShort bool          // it ended because it was cut, and not with an answer that was faster
 	hung     bool          // it was cut because its instance hangs, not for its own time
 	paid     bool          // it was cut, and the budget has paid for its successor
+	unpaid   bool          // it was not cut, because the budget could not pay for its successor
 	outrun   bool          // it was cut because another attempt answered
 	teaches  time.Duration // the most that its answer may teach: see methodStats.teaches
 	overdue  atomic.Int32  // see the constants below
@@ -48,7 +49,7 @@ const (
 
 // begin makes a the call's next attempt.
 func (u *unaryCall) begin(a *unaryAttempt, now time.Time) {
-	a.call, a.number = u, u.attempts+1
+	a.call, a.number = u, int(u.attempts)+1
 	at := &a.attempt
 	at.Fleet, at.Context, at.Route = u.core.fleet, u.ctx, u.route
 	at.WaitForReady = u.waits
@@ -90,12 +91,19 @@ func (a *unaryAttempt) try(r *rpc, now time.Time) error {
 		a.rings = at.Begun + int64(first)
 		alarm = u.core.alarms.set(a, first)
 	}
-	err := r.invoker(at, u.method.name, r.req, r.reply, r.conn, r.opts...)
-	u.core.alarms.off(alarm)
-	u.core.alarms.off(starter)
-	a.overdue.CompareAndSwap(inTime, settled)
-	a.cancel()
-	return a.ended(err)
+	return a.ended(a.invoke(r, alarm, starter))
+}
+
+// invoke has gRPC make the attempt, and ends its alarms, even if what the caller gave us panics.
+func (a *unaryAttempt) invoke(r *rpc, alarm, starter *alarm) error {
+	u := a.call
+	defer func() {
+		u.core.alarms.off(alarm)
+		u.core.alarms.off(starter)
+		a.overdue.CompareAndSwap(inTime, settled)
+		a.cancel()
+	}()
+	return r.invoker(&a.attempt, u.method.name, r.req, r.reply, r.conn, r.opts...)
 }
 
 // ended says whose end it was if the attempt was cancelled, and not by the caller.
@@ -202,7 +210,7 @@ func (a *unaryAttempt) expired() (again time.Duration) {
 		a.rings = clock + int64(left)
 		return left
 	}
-	a.hung = hung
+	a.hung, a.unpaid = hung, denied
 	if !a.overdue.CompareAndSwap(inTime, next) {
 		return 0 // answered meanwhile; a token is lost, which errs on the safe side
 	}

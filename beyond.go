@@ -34,8 +34,8 @@ func with(opts []grpc.CallOption, more ...grpc.CallOption) []grpc.CallOption {
 	return append(opts[:len(opts):len(opts)], more...)
 }
 
-// errNoReturn is the error of a call that nobody waits for and that never came back.
-var errNoReturn = errors.New("surecall: the method did not return: runtime.Goexit ended it")
+// errNoReturn is the error of a call that never came back.
+var errNoReturn = errors.New("surecall: the method did not return: it panicked, or runtime.Goexit ended it")
 
 // codedError is an error of surecall's own that has a code for status.Code.
 type codedError struct {

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/surecall/surecall/event"
 )
 
 // unaryCall is one call with all its attempts. It is one allocation, the first attempt
@@ -38,6 +40,9 @@ func (u *unaryCall) run(now time.Time) error {
 		if prior != nil && isRejection(err) {
 			return u.end(prior, before) // something was sent: a rejection would deny that
 		}
+		if prior != nil && a.attempt.Instance() != nil {
+			u.method.count.retry(prior.reason(before))
+		}
 		if a = last; a.cutShort && a.hung {
 			u.hangs++
 		}
@@ -56,7 +61,6 @@ func (u *unaryCall) run(now time.Time) error {
 		if err := pause(u.ctx, wait); err != nil {
 			return u.end(a, err)
 		}
-		u.method.count.retry(a.reason(err))
 		prior, before = a, err
 		next := &unaryAttempt{}
 		next.attempt.Prior, next.attempt.Rotate = &a.attempt, a.attempt.Rotate
@@ -67,10 +71,10 @@ func (u *unaryCall) run(now time.Time) error {
 // attempt makes one attempt, once it has a slot under each limit, and maybe a hedge
 // beside it. It returns the one that counts, which is judged.
 func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, error) {
-	u.attempts = a.number
+	u.attempts = uint32(a.number)
 	began := now
 	now, err := u.acquire(now)
-	if queued := now.Sub(began); queued > 0 {
+	if queued := now.Sub(began); queued >= noticed {
 		u.method.count.wait(queued)
 		if a.note == nil {
 			a.note = &AttemptTrace{Number: a.number, Began: began.Sub(u.began)}
@@ -81,6 +85,12 @@ func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, erro
 		if u.attempts == 1 {
 			a.hedge = u.newHedge(a)
 		}
+		err = errNoReturn
+		defer func() {
+			if err == errNoReturn {
+				u.abandon(a)
+			}
+		}()
 		err = a.try(&u.rpc, now)
 		u.judge(a, err, time.Now())
 	} else if a.note == nil {
@@ -91,6 +101,17 @@ func (u *unaryCall) attempt(a *unaryAttempt, now time.Time) (*unaryAttempt, erro
 		return a, err
 	}
 	return a.hedge.join(err)
+}
+
+// abandon ends an attempt that does not come back, because what the caller gave us panics:
+// its slots must not be lost, and whoever observes it hears of its end.
+func (u *unaryCall) abandon(a *unaryAttempt) {
+	u.judge(a, errNoReturn, time.Now())
+	if a.hedge == nil {
+		u.traced(&a.attempt, a.note, errNoReturn)
+		return
+	}
+	_, _ = a.hedge.join(errNoReturn)
 }
 
 // reason is why another attempt follows a, which ended with err.
@@ -134,6 +155,9 @@ func (u *unaryCall) end(a *unaryAttempt, err error) error {
 		return nil
 	}
 	u.local = isLocal(&a.attempt, err)
+	if a.overdue.Load() == late && a.unpaid && u.story().Call.Denied == "" {
+		u.how.Call.Denied = event.BudgetEmpty // it was told of when it happened
+	}
 	return u.named(u.core.named(u.ctx, u.method.name, &a.attempt, err), u.method.deadline)
 }
 

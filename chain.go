@@ -60,6 +60,12 @@ func (c *core) unary(
 		asked.policies = c.header.over(ctx, asked.policies)
 	}
 	m, err := state.methods.under(name, asked.policies)
+	returned := false
+	defer func() {
+		if !returned { // what the caller gave us, a codec or a predicate, panics
+			_ = c.end(state, m, name, &asked, errNoReturn, now)
+		}
+	}()
 	if err == nil {
 		if asked.notifies && m.deadline == 0 {
 			m = m.within(DefaultCallDeadline)
@@ -74,6 +80,7 @@ func (c *core) unary(
 			_, err = c.call(ctx, state, m, asked, r, now, now)
 		}
 	}
+	returned = true
 	return c.end(state, m, name, &asked, err, now)
 }
 
@@ -103,7 +110,15 @@ func (c *core) call(
 		return false, u.over(u.named(err, m.deadline), asked.trace)
 	}
 	u.first.attempt.Rotate = u.trial
+	returned := false
+	defer func() {
+		if !returned {
+			u.leave(errNoReturn)
+			_ = u.over(errNoReturn, asked.trace)
+		}
+	}()
 	err = u.run(now)
+	returned = true
 	u.leave(err)
 	return u.executed, u.over(err, asked.trace)
 }

@@ -141,6 +141,9 @@ type core struct {
 	credentialed bool
 	mu           sync.Mutex // one update at a time
 
+	learning sync.Mutex
+	learned  map[string]*methodStats // by method; guarded by learning
+
 	header    *policyHeader                 // nil: none is read
 	documents []*document                   // in the order in which they apply
 	code      *settings                     // what options say, without the documents; guarded by mu
@@ -167,7 +170,7 @@ func newCore(text string, opts []Option) (*core, *target, *settings, error) {
 		return nil, nil, nil, err
 	}
 	s.disableByEnvironment()
-	c := &core{service: t.service, target: t.dial, since: time.Now(), answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
+	c := &core{service: t.service, target: t.dial, since: time.Now(), learned: map[string]*methodStats{}, answers: answers.New[inquiry](), sourced: t.open != nil, credentialed: hasCredentials(s.dial)}
 	c.code, c.coded, c.documents, c.header = s, time.Now(), documents, newPolicyHeader(s.policyHeader)
 	c.showLayers()
 	c.state.Store(c.newPolicies(s, nil))
@@ -301,12 +304,13 @@ func (c *core) end(state *policies, m *method, name string, asked *asked, err er
 	}
 	code := codes.OK
 	if err != nil {
-		if Explain(err) == nil { // it did not come from an attempt
-			how := &Explanation{Service: c.service, Idempotent: m.idempotent}
+		how := Explain(err)
+		if how == nil { // its options were wrong
+			how = &Explanation{Service: c.service, Idempotent: m.idempotent}
 			how.Call = CallTrace{Method: name, Began: began, Took: time.Since(began), Err: err}
-			c.keep(how)
 			err = &callError{err, how}
 		}
+		c.keep(how)
 		code = codeOf(err)
 	}
 	m.count.end(err, code)

@@ -25,15 +25,21 @@ type Explanation struct {
 	Deadline    time.Duration
 	OwnDeadline bool
 
-	observer CallObserver // nil: none
+	observer CallObserver // of the attempts, for as long as they are not over; nil: none
+	local    bool         // gRPC's own error ended it: see isLocal
 }
 
 // Explain says how the call came to its end that returned err: what its attempts met, how
 // long it waited, what would have helped. nothing has to be set for it, and a trace asked
 // for or not makes no difference. It returns nil for an error that did not come out of a
-// call of surecall's, or came out of one in shadow mode: see [WithShadow]. What a client's own code makes of an error is looked through, as
-// errors.As does.
+// call of surecall's, or came out of one in shadow mode: see [WithShadow]. What a client's
+// own code makes of an error is looked through, as errors.As does. Of a call that waited for
+// another one with the same request, the attempts are those of the other. It must not be
+// changed: whoever has the error reads it, too.
 func Explain(err error) *Explanation {
+	if err == nil {
+		return nil // c below would go to the heap
+	}
 	var c *callError
 	if !errors.As(err, &c) {
 		return nil
@@ -43,9 +49,10 @@ func Explain(err error) *Explanation {
 
 // BadCalls returns the calls that failed lately, other than by an answer of their server
 // about the request (NOT_FOUND, for example) or by being cancelled, and those that
-// succeeded only after an attempt had failed: [RecordedCalls] of either, the newest first.
-// What is kept of an error is its code and 500 bytes of its message. It costs a call that
-// succeeds at its first attempt nothing.
+// succeeded only after an attempt had failed, or by second best: [RecordedCalls] of either,
+// the newest first. What is kept of an error is its code and 500 bytes of its message, and
+// of more than 16 attempts the last. They must not be changed. It costs a call that succeeds
+// at its first attempt nothing.
 func (c *Client) BadCalls() []*Explanation { return c.core.recorder.calls() }
 
 // callError is what a failed call returns: the error as it is, and how it came about.
@@ -56,13 +63,28 @@ type callError struct {
 
 func (e *callError) Unwrap() error { return e.error }
 
-// GRPCStatus makes status.FromError see what it would see without us.
-func (e *callError) GRPCStatus() *status.Status { return status.Convert(e.error) }
+// GRPCStatus makes status.FromError see what it would see without us: nil stands for an
+// error that has no status.
+func (e *callError) GRPCStatus() *status.Status {
+	s, ok := status.FromError(e.error)
+	if !ok {
+		return nil
+	}
+	return s
+}
 
 // rephrased is err, explained as the error is that it stands for.
 func rephrased(old, err error) error {
 	if how := Explain(old); how != nil {
 		return &callError{err, how}
+	}
+	return err
+}
+
+// unexplained is the error that a call failed with.
+func unexplained(err error) error {
+	if c, ok := err.(*callError); ok {
+		return c.error
 	}
 	return err
 }
@@ -77,15 +99,16 @@ func (t *tries) story() *Explanation {
 }
 
 // over is called once, when the attempts of the call are, for whoever has asked for a trace.
-// It returns err with its explanation, and keeps that if the call went badly.
+// It returns err with its explanation. That of a call that succeeded is kept if it is worth it.
 func (t *tries) over(err error, asked *CallTrace) error {
-	t.method.count.made(t.attempts)
+	t.method.count.made(int(t.placed))
 	t.telling.Lock()
 	defer t.telling.Unlock()
 	if err == nil && t.how == nil {
 		return nil
 	}
 	how := t.story()
+	how.observer, how.local = nil, t.local
 	how.Service, how.Idempotent, how.OwnDeadline = t.core.service, t.method.idempotent, t.deadlineOurs
 	if t.hasDeadline {
 		how.Deadline = t.deadline.Sub(t.began)
@@ -101,15 +124,21 @@ func (t *tries) over(err error, asked *CallTrace) error {
 		}
 		return nil
 	}
-	t.core.keep(how)
 	return &callError{err, how}
 }
 
 // keep has the flight recorder keep a call that failed.
 func (c *core) keep(how *Explanation) {
-	if code := codeOf(how.Call.Err); code != codes.Canceled && !isAnswer(code) {
+	if isBad(how.Call.Err) {
 		c.recorder.failed.add(how.bounded())
 	}
+}
+
+// isBad reports whether a call went badly that ended with err: not, if that is an answer of
+// the server, or if it was cancelled.
+func isBad(err error) bool {
+	code := codeOf(err)
+	return code != codes.Canceled && !isAnswer(code)
 }
 
 // waited is how long the call waited before its first attempt.
@@ -139,40 +168,43 @@ func codeOf(err error) codes.Code {
 	return status.Code(err)
 }
 
-// maxRecorded is the most bytes of an error's message that the flight recorder keeps.
-const maxRecorded = 500
+// What the flight recorder keeps at most: bytes of an error, and attempts of a call. Those
+// that end with a hang do not count towards retry.Policy.MaxAttempts.
+const (
+	maxRecorded         = 500
+	maxRecordedAttempts = 16
+)
 
 // bounded returns e as it is kept, which holds on to nothing large: a server decides how
-// long its errors are.
+// long its errors are, and what a fallback returns may hold anything.
 func (e *Explanation) bounded() *Explanation {
-	large := isLarge(e.Call.Err)
-	for _, a := range e.Call.Attempts {
-		large = large || isLarge(a.Err)
-	}
-	if !large {
-		return e
-	}
 	b := *e
-	b.Call.Err, b.Call.Attempts = cutError(e.Call.Err), slices.Clone(e.Call.Attempts)
+	b.observer = nil
+	b.Call.Err = bounded(e.Call.Err)
+	b.Call.Attempts = slices.Clone(e.Call.Attempts[max(0, len(e.Call.Attempts)-maxRecordedAttempts):])
 	for i := range b.Call.Attempts {
-		b.Call.Attempts[i].Err = cutError(b.Call.Attempts[i].Err)
+		b.Call.Attempts[i].Err = bounded(b.Call.Attempts[i].Err)
 	}
 	return &b
 }
 
-func isLarge(err error) bool {
-	if err == nil || isRejection(err) {
-		return false
+func bounded(err error) error {
+	if err == nil {
+		return nil
 	}
-	return proto.Size(status.Convert(err).Proto()) > maxRecorded
-}
-
-func cutError(err error) error {
-	if !isLarge(err) {
-		return err
+	if r, ok := err.(*Rejection); ok {
+		if r.LastErr == nil || len(r.LastErr.Error()) <= maxRecorded {
+			return r
+		}
+		b := *r
+		b.LastErr = errors.New(event.Mask(r.LastErr.Error()))
+		return &b
 	}
 	s := status.Convert(err)
-	return status.Error(s.Code(), event.Mask(s.Message()))
+	if proto.Size(s.Proto()) > maxRecorded {
+		return status.Error(s.Code(), event.Mask(s.Message()))
+	}
+	return s.Err()
 }
 
 func (e *Explanation) ended() time.Time { return e.Call.Began.Add(e.Call.Took) }

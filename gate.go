@@ -26,10 +26,8 @@ func (t *tries) enter(now time.Time) (time.Time, error) {
 	now, err := t.pass(now)
 	if err == nil {
 		t.gate.passed = now.Sub(t.began)
-		if t.gate.passed >= noticed {
-			t.method.count.wait(t.gate.passed)
-		}
 	}
+	t.method.count.wait(now.Sub(t.began))
 	return now, err
 }
 

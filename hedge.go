@@ -196,7 +196,7 @@ func (h *hedge) join(err error) (*unaryAttempt, error) {
 	<-h.done
 	u.traced(&a.attempt, a.note, err)
 	u.traced(&s.attempt, s.note, h.err)
-	u.attempts = s.number
+	u.attempts = uint32(s.number)
 	second := u.answers(s, h.err, h.rpc.reply)
 	switch {
 	case first, !second && !a.outrun && (err == nil || isRejection(h.err)):

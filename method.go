@@ -56,6 +56,21 @@ type methodStats struct {
 	count   tally
 }
 
+// statsOf returns what is learned of a method of that name, for as long as there is room: the
+// same to calls that meet it first while an update replaces the table, under either policy.
+func (c *core) statsOf(name string) *methodStats {
+	c.learning.Lock()
+	defer c.learning.Unlock()
+	s := c.learned[name]
+	if s == nil {
+		s = &methodStats{blame: breaker.NewBlame()}
+		if len(c.learned) < maxMethods {
+			c.learned[name] = s
+		}
+	}
+	return s
+}
+
 // p99 returns the method's 99th percentile, or 0 while it is not known.
 func (s *methodStats) p99() time.Duration {
 	if s.latency.Samples() < learnedFrom {
@@ -176,7 +191,7 @@ func (t *methods) newMethod(name string, said methodSettings, old *method) *meth
 		concurrency: t.limits.concurrencyOf(r), rates: t.limits.ratesOf(r),
 	}
 	if old == nil {
-		old = &method{stats: &methodStats{blame: breaker.NewBlame()}}
+		old = &method{stats: t.core.statsOf(name)}
 	}
 	m.stats, m.count = old.stats, old.count
 	if m.count == nil {

@@ -32,9 +32,11 @@ type recorder struct {
 	transitions map[transition]uint64
 }
 
+// happened is an event in words, whose length is bounded: an event may hold on to an error
+// of any size.
 type happened struct {
-	at    time.Time
-	event event.Event
+	at   time.Time
+	what event.Description
 }
 
 type transition struct{ of, to string }
@@ -70,6 +72,7 @@ func (r *recorder) note(e event.Event) {
 	case event.AttemptRetried, event.AttemptHedged, event.RetryDenied, event.CallRejected, event.CallServedSecondBest, event.NotificationDropped:
 		return
 	}
+	h := happened{time.Now(), event.Describe(e)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t, ok := transitionOf(e); ok {
@@ -78,7 +81,6 @@ func (r *recorder) note(e event.Event) {
 		}
 		r.transitions[t]++
 	}
-	h := happened{time.Now(), e}
 	if len(r.timeline) < RecordedEvents {
 		r.timeline = append(r.timeline, h)
 		return
@@ -116,7 +118,7 @@ func (r *recorder) read(s *status.Status) {
 		return cmp.Or(cmp.Compare(a.Of, b.Of), cmp.Compare(a.To, b.To))
 	})
 	for _, h := range slices.Backward(all) {
-		d := event.Describe(h.event)
+		d := &h.what
 		s.Events = append(s.Events, status.Event{At: h.at, Level: d.Level.String(), Kind: d.Kind, Text: d.Text, Instance: d.Instance})
 	}
 }

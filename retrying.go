@@ -32,10 +32,10 @@ type tries struct {
 	how      *Explanation    // nil: nothing is to be told yet
 	gate     gate
 
-	attempts int
-
 	// Together, so that a call is not larger than 512 bytes: above, its allocation and the
 	// garbage collector's look at it cost some 40 ns more (TestCallIsSmall).
+	attempts     uint32 // begun
+	placed       uint16 // of those that are over, how many went to an instance
 	hangs        uint16 // of attempts, those that were cut because their instance hung: they do not count
 	hasDeadline  bool
 	deadlineOurs bool // set by us, not by the caller
@@ -67,7 +67,7 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 		return 0, t.deny(at, event.NotIdempotent, err)
 	case executed && chainStopped(t.ctx):
 		return 0, t.deny(at, event.ChainStop, err)
-	case t.attempts-int(t.hangs) >= p.MaxAttempts:
+	case int(t.attempts)-int(t.hangs) >= p.MaxAttempts:
 		return 0, t.deny(at, event.AttemptsSpent, err)
 	case pushed && (stop || pushback > maxPushback):
 		return 0, t.deny(at, event.ServerPushback, err)
@@ -78,7 +78,7 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 	case pushed:
 		wait = pushback
 	case t.attempts > 1:
-		wait = p.Delay(t.attempts-1, rand.Float64())
+		wait = p.Delay(int(t.attempts)-1, rand.Float64())
 	case !t.core.fleet.Another(at):
 		wait = p.Delay(1, rand.Float64())
 	}
@@ -94,7 +94,7 @@ func (t *tries) next(at *balancer.Attempt, err error, cut, paid bool, now time.T
 	if h := t.state.settings.events; h != nil {
 		h(event.AttemptRetried{
 			Service: t.core.service, Method: t.method.name, Instance: at.Instance().ID(),
-			Attempt: t.attempts, Cause: err, Wait: wait,
+			Attempt: int(t.attempts), Cause: err, Wait: wait,
 		})
 	}
 	return wait, true
@@ -122,7 +122,7 @@ func (t *tries) deny(at *balancer.Attempt, why event.Denial, err error) bool {
 	if h := t.state.settings.events; h != nil {
 		h(event.RetryDenied{
 			Service: t.core.service, Method: t.method.name, Instance: at.Instance().ID(),
-			Attempt: t.attempts, Why: why, Cause: err,
+			Attempt: int(t.attempts), Why: why, Cause: err,
 		})
 	}
 	return false

@@ -1,6 +1,7 @@
 package surecall
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -78,7 +79,10 @@ type secondCall struct {
 	short  context.Context // less what is reserved
 	began  time.Time
 
-	fetched bool // the instances were asked
+	fetched bool         // the instances were asked
+	failure *Explanation // of their failure; nil: they did not fail, or were not asked
+	by      event.SecondBest
+	age     time.Duration
 
 	key   string // of the cache
 	keeps bool   // the cache is for this call
@@ -111,6 +115,12 @@ func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, a
 		return err
 	}
 	s := secondCall{secondBest: m.second, core: c, state: state, method: m, asked: asked, rpc: r, ctx: ctx, began: began}
+	return s.explained(s.make())
+}
+
+// make makes the call.
+func (s *secondCall) make() error {
+	ctx := s.ctx
 	var cancel context.CancelFunc
 	s.short, cancel = s.reserved(ctx)
 	defer cancel()
@@ -119,7 +129,7 @@ func (c *core) withSecondBest(ctx context.Context, state *policies, m *method, a
 	}
 	o := s.ask()
 	if !s.fetched {
-		m.count.made(0)
+		s.method.count.made(0)
 	}
 	if o.cause != nil || !s.failed(o.err) {
 		return o.err
@@ -146,6 +156,7 @@ func (s *secondCall) fetch() inquiry {
 	began := time.Now()
 	s.fetched = true
 	executed, err := s.core.call(s.short, s.state, s.method, s.asked, s.rpc, s.began, began)
+	s.failure = Explain(err)
 	switch {
 	case err == nil:
 		a := s.pack(began, 0)
@@ -211,6 +222,7 @@ func (s *secondCall) served(by event.SecondBest, age time.Duration, cause error)
 	if t := s.asked.trace; t != nil {
 		t.SecondBest, t.Age = by, age
 	}
+	s.by, s.age = by, age
 	bump(s.method.count.second[:], secondBests[:], by)
 	for _, o := range s.rpc.opts {
 		switch o := o.(type) {
@@ -223,6 +235,36 @@ func (s *secondCall) served(by event.SecondBest, age time.Duration, cause error)
 	if h := s.state.settings.events; h != nil {
 		h(event.CallServedSecondBest{Service: s.core.service, Method: s.method.name, By: by, Age: age, Cause: cause})
 	}
+}
+
+// explained returns err, which the call ended with, with the story of this call: what its own
+// attempts met, or if it had none, and waited for another call, those of that one. What
+// failed before second best answered is kept.
+func (s *secondCall) explained(err error) error {
+	if err == nil && s.failure == nil {
+		return nil
+	}
+	how := &Explanation{}
+	if told := cmp.Or(s.failure, Explain(err)); told != nil {
+		*how = *told
+	} else if deadline, has := s.ctx.Deadline(); has {
+		how.Deadline = deadline.Sub(s.began)
+	} else {
+		how.Deadline, how.OwnDeadline = s.method.deadline, s.method.deadline > 0
+	}
+	how.Service, how.Idempotent = s.core.service, s.method.idempotent
+	how.Call.Method, how.Call.Began, how.Call.Took = s.method.name, s.began, time.Since(s.began)
+	how.Call.SecondBest, how.Call.Age, how.Call.Err = s.by, s.age, unexplained(err)
+	if !s.fetched {
+		how.Call.Waited = how.Call.Took
+	}
+	if err != nil {
+		return &callError{how.Call.Err, how}
+	}
+	if isBad(s.failure.Call.Err) {
+		s.core.recorder.mended.add(how.bounded())
+	}
+	return nil
 }
 
 // told returns the metadata of an answer: an alternate's own, and what is said of it. What a

@@ -32,7 +32,7 @@ func (c *core) shadowUnary(ctx context.Context, state *policies, name string, r 
 	rejected := u.rehearse(m.shadow, now)
 	a := &u.first
 	u.begin(a, now)
-	u.attempts = a.number
+	u.attempts = uint32(a.number)
 	a.attempt.Begun = c.fleet.At(now)
 	u.observed(&a.attempt, a.note)
 	if rejected == nil {
@@ -267,11 +267,14 @@ func (u *unaryCall) mayHave(then time.Time) bool {
 // endShadow tells of a call's end whoever wants to know, and counts it. The caller gets err
 // itself.
 func (c *core) endShadow(m *method, t *tries, asked *asked, err error) {
-	_ = t.over(err, asked.trace) // for the flight recorder
+	if how := Explain(t.over(err, asked.trace)); how != nil {
+		c.keep(how)
+	}
 	code := codes.OK
 	if err != nil {
 		code = codeOf(err)
 	}
+	m.count.made(int(t.placed))
 	m.count.end(err, code)
 	asked.end(err, t.began)
 }

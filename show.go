@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/surecall/surecall/balancer"
 	"github.com/surecall/surecall/breaker"
 	"github.com/surecall/surecall/event"
@@ -118,10 +120,9 @@ func (t *methods) show() []status.Method {
 		all = append(all, m.show())
 	}
 	slices.SortFunc(all, func(a, b status.Method) int { return cmp.Compare(a.Name, b.Name) })
-	if others := &t.core.others; others.calls.Load() > 0 {
-		m := status.Method{Name: "(others)"}
-		others.read(&m)
-		all = append(all, m)
+	others := status.Method{Name: "(others)"}
+	if t.core.others.read(&others); others.Calls != nil {
+		all = append(all, others)
 	}
 	return all
 }
@@ -132,6 +133,9 @@ func (m *method) show() status.Method {
 		P50: m.stats.latency.P50().Seconds(), P95: m.stats.latency.P95().Seconds(), P99: m.stats.latency.P99().Seconds(),
 	}
 	m.count.read(&shown)
+	if shown.Calls == nil { // a counter that is not there yet has no rate
+		shown.Calls = map[string]uint64{codeName(codes.OK): 0}
+	}
 	return shown
 }
 

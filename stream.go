@@ -121,6 +121,7 @@ type streamAttempt struct {
 	note    *AttemptTrace // nil: nobody asked
 	slot    atomic.Pointer[limit.Limiter]
 	brought outcome
+	opts    [5]grpc.CallOption // room for its options: a stub gives one, and we four
 }
 
 // open opens the stream, on another instance for as long as that fails and another
@@ -130,6 +131,9 @@ func (s *clientStream) open(prior *streamAttempt, err error) (*streamAttempt, er
 	for {
 		t := s.begin(prior)
 		failed := s.try(t)
+		if prior != nil && t.attempt.Instance() != nil {
+			s.method.count.retry(int(known(codeOf(err))))
+		}
 		if failed == nil {
 			return t, nil
 		}
@@ -160,10 +164,10 @@ func (s *clientStream) begin(prior *streamAttempt) *streamAttempt {
 		at.Priority = limit.FromContext(s.ctx)
 	}
 	if s.how != nil {
-		t.note = &AttemptTrace{Number: s.attempts, Began: time.Since(s.began)}
+		t.note = &AttemptTrace{Number: int(s.attempts), Began: time.Since(s.began)}
 	}
 	if s.executed {
-		at.Context = metadata.AppendToOutgoingContext(s.ctx, wire.Attempt, strconv.Itoa(s.attempts))
+		at.Context = metadata.AppendToOutgoingContext(s.ctx, wire.Attempt, strconv.Itoa(int(s.attempts)))
 	}
 	return t
 }
@@ -183,18 +187,13 @@ func (s *clientStream) try(t *streamAttempt) (err error) {
 // if it must.
 func (s *clientStream) again(t *streamAttempt, err error) bool {
 	wait, again := s.next(&t.attempt, err, false, false, time.Now())
-	if !again || pause(s.ctx, wait) != nil {
-		return false
-	}
-	s.method.count.retry(int(known(codeOf(err))))
-	return true
+	return again && pause(s.ctx, wait) == nil
 }
 
 // finish ends the call with t, which counts. It returns what the caller gets.
 func (s *clientStream) finish(t *streamAttempt, err error) error {
 	s.judge(t, err)
 	if err != nil && err != io.EOF {
-		s.local = isLocal(&t.attempt, err)
 		err = s.named(s.core.named(s.ctx, s.method.name, &t.attempt, err), s.method.streams)
 	}
 	err = s.deliver(t, err) // looks at whose end it was
@@ -209,8 +208,8 @@ func (s *clientStream) judge(t *streamAttempt, err error) {
 		if err == io.EOF {
 			err = nil
 		}
-		if t.note == nil && err != nil {
-			t.note = s.noted(at, s.attempts)
+		if s.local = err != nil && isLocal(at, err); t.note == nil && err != nil {
+			t.note = s.noted(at, int(s.attempts))
 		}
 		if at.Instance() != nil {
 			elapsed := time.Duration(s.core.fleet.At(now) - at.Picked())

@@ -47,8 +47,12 @@ func (s *clientStream) takeSlot(t *streamAttempt) error {
 	if !l.TryAcquire() {
 		began := time.Now()
 		err := l.Acquire(s.ctx, s.ask(), began)
-		if t.note != nil {
-			t.note.Queued = time.Since(began)
+		if queued := time.Since(began); queued >= noticed {
+			s.method.count.wait(queued)
+			if t.note == nil {
+				t.note = &AttemptTrace{Number: int(s.attempts), Began: began.Sub(s.began)}
+			}
+			t.note.Queued = queued
 		}
 		if err != nil {
 			return s.refused(ErrConcurrency, err)

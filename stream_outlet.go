@@ -2,6 +2,7 @@ package surecall
 
 import (
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -60,34 +61,20 @@ func (o *outlets) fill(b *outcome) {
 	}
 }
 
-// listens reports whether anyone is to be told of the end as soon as gRPC knows of it: the
-// caller may leave a stream and never ask for it.
-func (s *clientStream) listens() bool {
-	o, a, m := &s.outlets, &s.asked, s.method
-	return o.headers != nil || o.trailers != nil || o.peers != nil || a.finish != nil || a.trace != nil ||
-		m.throttle != nil || m.breaker != nil
-}
-
-// options are those of attempt t.
+// options are those of attempt t. Its end is heard as soon as gRPC knows of it: the caller
+// may leave a stream and never ask for it.
 func (s *clientStream) options(t *streamAttempt) []grpc.CallOption {
-	opts, listens := s.opener.opts, s.listens()
-	opts = opts[:len(opts):len(opts)]
-	if listens {
+	opts := append(t.opts[:0], s.opener.opts...)
+	if o := &s.outlets; o.headers != nil || o.trailers != nil || o.peers != nil {
 		b := &t.brought
 		opts = append(opts, grpc.Header(&b.header), grpc.Trailer(&b.trailer), grpc.Peer(&b.peer))
 	}
-	if listens || t.slot.Load() != nil {
-		opts = append(opts, grpc.OnFinish(func(err error) { s.ended(t, err) }))
-	}
-	return opts
+	return append(opts, grpc.OnFinish(func(err error) { s.ended(t, err) }))
 }
 
 // ended is told by gRPC that t is over. Unless another attempt may follow, so is the call.
 func (s *clientStream) ended(t *streamAttempt, err error) {
 	t.freeSlot()
-	if !s.listens() {
-		return
-	}
 	s.mu.Lock()
 	last := s.committed && s.current == t
 	s.mu.Unlock()
@@ -114,10 +101,15 @@ func (s *clientStream) deliver(t *streamAttempt, err error) error {
 		return err
 	case Explain(cause) != nil:
 		return cause
-	default: // it was told by gRPC first
+	default: // gRPC told of the end first, or what failed came after it
 		s.telling.Lock()
 		defer s.telling.Unlock()
-		return &callError{err, s.story()}
+		how := s.story()
+		if how.Call.Method == "" {
+			how.Service, how.Idempotent = s.core.service, s.method.idempotent
+			how.Call = CallTrace{Method: s.method.name, Began: s.began, Took: time.Since(s.began), Err: err}
+		}
+		return &callError{err, how}
 	}
 }
 

@@ -13,13 +13,11 @@ import (
 )
 
 // tally counts what became of the calls of one method. A call that goes as usual costs it
-// one atomic addition.
+// two atomic additions, side by side. Nothing in it is the difference of two counters: read
+// while calls end, that could fall, and who takes rates would see it begin anew.
 type tally struct {
-	calls atomic.Uint64
-	// extra is how many attempts there were beside one for each call: fewer than none, if
-	// calls ended before their first.
-	extra    atomic.Int64
-	failed   [codes.Unauthenticated + 1]atomic.Uint64
+	attempts atomic.Uint64                            // on an instance
+	ended    [codes.Unauthenticated + 1]atomic.Uint64 // calls, by their code
 	retried  [len(retryReasons)]atomic.Uint64
 	denied   [len(denials)]atomic.Uint64
 	rejected [len(rejectionReasons)]atomic.Uint64
@@ -72,11 +70,10 @@ func codeName(code codes.Code) string { return retryReasons[known(code)] }
 
 // end counts a call that ended with err, of that code.
 func (t *tally) end(err error, code codes.Code) {
-	t.calls.Add(1)
+	t.ended[known(code)].Add(1)
 	if err == nil {
 		return
 	}
-	t.failed[known(code)].Add(1)
 	var r *Rejection
 	if errors.As(err, &r) {
 		bump(t.rejected[:], rejectionReasons[:], r.Reason)
@@ -84,11 +81,7 @@ func (t *tally) end(err error, code codes.Code) {
 }
 
 // made notes that a call had n attempts.
-func (t *tally) made(n int) {
-	if n != 1 {
-		t.extra.Add(int64(n - 1))
-	}
-}
+func (t *tally) made(n int) { t.attempts.Add(uint64(n)) }
 
 // retry notes that another attempt follows: see retryReasons.
 func (t *tally) retry(reason int) { t.retried[reason].Add(1) }
@@ -96,8 +89,12 @@ func (t *tally) retry(reason int) { t.retried[reason].Add(1) }
 // deny notes that none does.
 func (t *tally) deny(why event.Denial) { bump(t.denied[:], denials[:], why) }
 
-// wait notes that a call, or an attempt of it, had to wait for d before it could go on.
+// wait notes that a call, or an attempt of it, had to wait for d before it could go on, or
+// was given up.
 func (t *tally) wait(d time.Duration) {
+	if d < noticed {
+		return
+	}
 	t.waits.Add(1)
 	t.waited.Add(int64(d))
 }
@@ -110,19 +107,8 @@ func bump[K comparable](counters []atomic.Uint64, keys []K, key K) {
 
 // read writes what was counted into m.
 func (t *tally) read(m *status.Method) {
-	calls, extra := t.calls.Load(), t.extra.Load()
-	m.Calls = map[string]uint64{}
-	fine := calls
-	for code := range t.failed {
-		if n := t.failed[code].Load(); n > 0 {
-			m.Calls[retryReasons[code]] = n
-			fine -= min(fine, n)
-		}
-	}
-	if fine > 0 || len(m.Calls) == 0 {
-		m.Calls["OK"] = fine
-	}
-	m.Attempts = uint64(max(0, int64(calls)+extra))
+	m.Calls = counts(t.ended[:], retryReasons[:len(t.ended)])
+	m.Attempts = t.attempts.Load()
 	m.Retries = counts(t.retried[:], retryReasons[:])
 	m.Denied = counts(t.denied[:], denials[:])
 	m.SecondBest = counts(t.second[:], secondBests[:])

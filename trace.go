@@ -36,8 +36,8 @@ type AttemptTrace struct {
 	Address  string
 	Hedge    bool            // sent beside an attempt that took long
 	Began    time.Duration   // since the call began
-	Queued   time.Duration   // of that, how long it waited for a slot, in a queue of ours
-	Took     time.Duration   // from the pick to the end
+	Queued   time.Duration   // from then, how long it waited for a slot, in a queue of ours
+	Took     time.Duration   // from the pick to the end; what is between is gRPC's wait for a connection
 	Executed bool            // the instance may have executed it
 	Verdict  breaker.Verdict // on the instance, as its breaker heard it; ignored, if none was picked
 	Err      error           // nil: it brought the reply
@@ -61,6 +61,9 @@ func (t *CallTrace) begin(method string, now time.Time) {
 
 // traced enters an attempt that is over and judged.
 func (t *tries) traced(at *balancer.Attempt, note *AttemptTrace, err error) {
+	if at.Instance() != nil {
+		t.placed++
+	}
 	if note == nil {
 		return
 	}
@@ -81,15 +84,22 @@ func (t *tries) tellEnd(at *balancer.Attempt, note *AttemptTrace, err error) {
 		note.Instance, note.Address = i.ID(), i.Address()
 	}
 	note.Executed, note.Err, note.told = at.Executed(), err, true
-	if note.observed {
-		t.how.observer.AttemptEnds(at.Context, note)
+	if !note.observed {
+		return
+	}
+	t.telling.Lock()
+	observer := t.how.observer
+	t.telling.Unlock()
+	if observer != nil { // else the call's end was told
+		observer.AttemptEnds(at.Context, note)
 	}
 }
 
-// noted returns the note of an attempt that nobody asked for, and that is worth one.
+// noted returns the note of an attempt that nobody asked for, and that is worth one: the
+// call's first, or a hedge, which is picked as soon as it begins.
 func (t *tries) noted(at *balancer.Attempt, number int) *AttemptTrace {
-	note := &AttemptTrace{Number: number}
-	if picked := at.Picked(); picked != 0 {
+	note := &AttemptTrace{Number: number, Began: t.gate.passed}
+	if picked := at.Picked(); picked != 0 && number > 1 {
 		note.Began = max(0, time.Duration(picked-t.core.fleet.At(t.began)))
 	}
 	return note
