@@ -148,6 +148,8 @@ func acts() []act {
 		{name: "one counts for ten", do: first(func(i *surecalltest.Instance) { i.Change(func(d *discovery.Instance) { d.Weight = 10 }) })},
 		{name: "one is killed", do: first((*surecalltest.Instance).Kill)},
 		{name: "it is back", do: first((*surecalltest.Instance).Start)},
+		{name: "one is stopped", do: first((*surecalltest.Instance).Stop)},
+		{name: "it is up again", do: first((*surecalltest.Instance).Start)},
 		{name: "one executes and loses what it answers", do: first(func(i *surecalltest.Instance) { i.LoseAnswers(1) }), few: true, lots: true},
 		{name: "it does so no more", do: first(func(i *surecalltest.Instance) { i.LoseAnswers(0) })},
 		{name: "two are listed no more", do: func(c *surecalltest.Cluster) { c.Instance(0).Delist(); c.Instance(1).Delist() }},
