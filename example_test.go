@@ -58,6 +58,7 @@ type shop struct {
 func (s *shop) Get(ctx context.Context, r *orders.GetRequest) (*orders.Order, error) {
 	if s.slow {
 		<-ctx.Done()
+		return nil, status.FromContextError(ctx.Err()).Err() // an answer could come before the caller's clock
 	}
 	if s.failures.Add(-1) >= 0 {
 		return nil, status.Error(codes.Unavailable, "out for lunch")
