@@ -21,9 +21,9 @@ type browser struct {
 // anything: an error of the script, a violation of the CSP, what could not be loaded.
 func open(t *testing.T) *browser {
 	t.Helper()
-	// The test's context ends before its browser could be closed. Root has no sandbox, and on
-	// a machine with other things to do Chromium takes its time to start.
-	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), append(chromedp.DefaultExecAllocatorOptions[:],
+	// The browser ends with the test's context, before the servers do, which it would miss.
+	// Root has no sandbox, and on a busy machine Chromium takes its time to start.
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.WSURLReadTimeout(2*time.Minute))...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
