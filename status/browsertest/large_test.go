@@ -18,13 +18,13 @@ func TestFiveHundredInstances(t *testing.T) {
 	for n := range 3 { // the machine may have been busy with something else once
 		m := measure(b, s, 33+n)
 		t.Log(m)
-		if m.paint < 5*time.Second && m.change < 2*time.Second && m.filter < time.Second && m.busy < 0.5 {
+		if m.paint < 10*time.Second && m.change < 4*time.Second && m.filter < 2*time.Second && m.busy < 0.7 {
 			return
 		}
 		b.do(chromedp.Reload())
 		b.until(isLive)
 	}
-	t.Error("three times a page of 500 instances took too long: want a first paint within 5 s, changes within 2 s, the filter within 1 s, half of the time free")
+	t.Error("three times a page of 500 instances took too long: want a first paint within 10 s, changes within 4 s, the filter within 2 s, a third of the time free")
 }
 
 func TestThousandsOfInstances(t *testing.T) {
