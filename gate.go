@@ -90,7 +90,7 @@ func (t *tries) leave(err error) {
 	if m.breaker != nil {
 		m.breaker.Record(t.gate.entry, verdict, elapsed, now)
 	}
-	if m.throttle != nil && !rejected && !t.local && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
+	if m.throttle != nil && !rejected && (err == nil || !t.local) && (verdict != breaker.Ignored || status.Code(err) == codes.ResourceExhausted) {
 		m.throttle.Done(verdict == breaker.Success || verdict == breaker.RatioFailure, now)
 	}
 }

@@ -98,7 +98,9 @@ func (t *tries) leaveShadow(at *balancer.Attempt, rejected, err error) {
 	if rejected != nil && rejected != ErrMethodDown || at.WouldRefuse() || at.Instance() == nil {
 		return
 	}
-	t.local = err != nil && isLocal(at, err)
+	if err != nil { // else a stream has only begun, and may end beside this
+		t.local = isLocal(at, err)
+	}
 	t.leave(err)
 }
 
