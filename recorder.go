@@ -44,24 +44,59 @@ type transition struct{ of, to string }
 // ring keeps the newest explanations. It is safe for concurrent use.
 type ring struct {
 	next  atomic.Uint64
-	slots [RecordedCalls]atomic.Pointer[Explanation]
+	slots [RecordedCalls]struct {
+		call  atomic.Pointer[Explanation]
+		shown atomic.Pointer[shownCall] // nil: nobody has looked yet
+	}
 }
 
-func (r *ring) add(e *Explanation) { r.slots[(r.next.Add(1)-1)%RecordedCalls].Store(e) }
+// shownCall is a call in words. They take some 20 µs, and a status is read often.
+type shownCall struct {
+	of    *Explanation
+	words status.BadCall
+}
+
+func (r *ring) add(e *Explanation) { r.slots[(r.next.Add(1)-1)%RecordedCalls].call.Store(e) }
 
 func (r *ring) read() (kept []*Explanation) {
 	for i := range r.slots {
-		if e := r.slots[i].Load(); e != nil {
+		if e := r.slots[i].call.Load(); e != nil {
 			kept = append(kept, e)
 		}
 	}
 	return kept
 }
 
+// show returns what read does, in words.
+func (r *ring) show() (all []status.BadCall) {
+	for i := range r.slots {
+		slot := &r.slots[i]
+		e, shown := slot.call.Load(), slot.shown.Load()
+		if e == nil {
+			continue
+		}
+		if shown == nil || shown.of != e {
+			shown = &shownCall{of: e, words: e.show()}
+			slot.shown.Store(shown)
+		}
+		b := shown.words
+		b.Attempts, b.Advice = slices.Clone(b.Attempts), slices.Clone(b.Advice)
+		all = append(all, b)
+	}
+	return all
+}
+
 // calls returns what is kept of bad calls, the newest first.
 func (r *recorder) calls() []*Explanation {
 	all := append(r.failed.read(), r.mended.read()...)
 	slices.SortStableFunc(all, func(a, b *Explanation) int { return b.ended().Compare(a.ended()) })
+	return all
+}
+
+// badCalls returns the same in words.
+func (r *recorder) badCalls() []status.BadCall {
+	all := append(r.failed.show(), r.mended.show()...)
+	slices.SortStableFunc(all, func(a, b status.BadCall) int { return b.At.Compare(a.At) })
 	return all
 }
 

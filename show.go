@@ -18,7 +18,8 @@ import (
 
 // Status returns a copy of all that the client holds of its service, its calls and itself
 // right now: what the status page, metrics and tools show. It asks nobody, and takes some
-// 200 ns for each instance, method and remembered event.
+// 200 ns for each instance, method and remembered event or bad call, and 20 µs for each bad
+// call that is new since the last look.
 func (c *Client) Status() status.Status {
 	s := c.core.status()
 	n := c.Notifications()
@@ -54,9 +55,7 @@ func (c *core) status() status.Status {
 	}
 	s.Methods, s.Limits = state.methods.show(), state.methods.limits.show()
 	c.recorder.read(&s)
-	for _, e := range c.recorder.calls() {
-		s.BadCalls = append(s.BadCalls, e.show())
-	}
+	s.BadCalls = c.recorder.badCalls()
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -171,4 +172,52 @@ func TestStatusTellsAnIdleBreakerFromNone(t *testing.T) {
 			t.Errorf("%+v: want none", b)
 		}
 	})
+}
+
+// What is kept of bad calls is put into words once, and each status has its own: a call that
+// takes another's place is seen, and nobody sees what a reader made of it.
+func TestStatusOfBadCallsIsOfNow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster, surecall.WithoutRetry(), surecall.WithoutBreaker(), surecall.WithoutServiceBreaker())
+		cluster.Instance(0).Fail(codes.Unavailable)
+		for n := range surecall.RecordedCalls + 3 {
+			method := placeMethod
+			if n%2 == 0 {
+				method = getMethod
+			}
+			_, _ = unary(t.Context(), client, method)
+			advance(time.Millisecond)
+			for range 2 {
+				all, kept := client.Status().BadCalls, client.BadCalls()
+				if len(all) != len(kept) || len(all) != min(n+1, surecall.RecordedCalls) {
+					t.Fatalf("%d calls, %d kept: want %d", len(all), len(kept), min(n+1, surecall.RecordedCalls))
+				}
+				for i, b := range all {
+					if b.Method != kept[i].Call.Method || !b.At.Equal(kept[i].Call.Began.Add(kept[i].Call.Took)) || b.Attempts[0].Number != 1 {
+						t.Fatalf("call %d of %d is %+v: want %v", i, n+1, b, kept[i])
+					}
+				}
+				all[0].Method, all[0].Attempts[0].Number = "changed", 7
+			}
+		}
+	})
+}
+
+// BenchmarkStatus is what a look at a client costs that has failed as many calls as it keeps.
+func BenchmarkStatus(b *testing.B) {
+	cluster := surecalltest.NewCluster(b, 3)
+	client := cluster.Client(surecall.WithoutServiceBreaker(), surecall.WithoutBreaker())
+	for _, i := range cluster.Instances() {
+		i.Fail(codes.Unavailable)
+	}
+	for range 2 * surecall.RecordedCalls {
+		_, _ = unary(b.Context(), client, getMethod)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(client.Status().BadCalls) != surecall.RecordedCalls {
+			b.Fatal("not all bad calls")
+		}
+	}
 }
