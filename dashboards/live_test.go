@@ -143,7 +143,7 @@ func TestUnderFaults(t *testing.T) {
 
 	for _, s := range becomesSlow {
 		s.slow.Store(100)
-		s.delay.Store(int64(400 * time.Millisecond))
+		s.delay.Store(int64(1500 * time.Millisecond))
 	}
 	odd.startAll(t, own)
 	flapping := []*server{serve(t), serve(t), serve(t)}

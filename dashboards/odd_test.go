@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,8 +65,9 @@ func startOdd(t *testing.T) (o *odd, address string) {
 
 func (o *odd) read() (all []status.Status) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, c := range o.clients {
+	clients := slices.Clone(o.clients)
+	o.mu.Unlock()
+	for _, c := range clients {
 		all = append(all, c.Status())
 	}
 	return all
@@ -89,10 +91,19 @@ func (o *odd) add(t *testing.T, service string, servers []*server, call func(con
 	o.mu.Unlock()
 	o.calling.Go(func() {
 		stub := orders.NewOrdersClient(client)
-		tick := time.NewTicker(40 * time.Millisecond)
+		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
+		// On a busy machine calls take long, and would pile up until there is no time for anything else.
+		slots := make(chan struct{}, 20)
 		for o.ended.Err() == nil {
-			o.calling.Go(func() { call(o.ended, client, stub) })
+			select {
+			case slots <- struct{}{}:
+				o.calling.Go(func() {
+					defer func() { <-slots }()
+					call(o.ended, client, stub)
+				})
+			default:
+			}
 			select {
 			case <-tick.C:
 			case <-o.ended.Done():
@@ -125,7 +136,7 @@ func (o *odd) startAll(t *testing.T, fine []*server) {
 		_, _ = stub.Place(ctx, &orders.PlaceRequest{Item: "a book"})
 	},
 		surecall.ForMethod(getMethod, surecall.WithRateLimit(limit.Rate{PerSecond: 1})),
-		surecall.ForMethod(cancelMethod, surecall.WithRateLimit(limit.Rate{PerSecond: 15, Wait: true})),
+		surecall.ForMethod(cancelMethod, surecall.WithRateLimit(limit.Rate{PerSecond: 2, Wait: true})),
 		surecall.ForMethod(placeMethod, surecall.WithConcurrency(limit.Concurrency{Limit: 1, Queue: limit.Queue{MaxWaiting: 10}})))
 
 	o.add(t, "gone", nil, get, surecall.ForMethod(getMethod, surecall.WithFallback(
@@ -163,7 +174,7 @@ func (old) Answered(discovery.Query) (time.Time, bool) {
 // flap stops and starts the servers, one after the other, until done is closed.
 func flap(t *testing.T, servers []*server, done *atomic.Bool) {
 	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; !done.Load(); i++ {
 		s := servers[i%len(servers)]

@@ -55,7 +55,10 @@ func (s *server) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.address, s.running = l.Addr().String(), grpc.NewServer()
+	if s.address == "" { // calls under way read it
+		s.address = l.Addr().String()
+	}
+	s.running = grpc.NewServer()
 	orders.RegisterOrdersServer(s.running, s)
 	running := s.running
 	go func() { _ = running.Serve(l) }() // ends with stop
