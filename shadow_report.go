@@ -110,24 +110,24 @@ func (r ShadowReport) String() string {
 		return "shadow mode was never on"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "shadow mode since %s: %d calls\n", r.Since.Format(time.DateTime), r.Calls)
+	_, _ = fmt.Fprintf(&b, "shadow mode since %s: %d calls\n", r.Since.Format(time.DateTime), r.Calls)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(r.Methods) > 0 {
-		fmt.Fprintln(t, "\nmethod\tcalls\tfailed\tof them saved\twould retry\twould deny\twould reject\twould hedge\twould wait\twould expire")
+		_, _ = fmt.Fprintln(t, "\nmethod\tcalls\tfailed\tof them saved\twould retry\twould deny\twould reject\twould hedge\twould wait\twould expire")
 	}
 	for _, m := range r.Methods {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%d\t%d\t%d\n",
+		_, _ = fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%d\t%d\t%d\n",
 			m.Method, m.Calls, m.Failed, m.Saved, list(m.WouldRetry), list(m.WouldDeny), list(m.WouldReject), m.WouldHedge, m.WouldWait, m.WouldExpire)
 	}
 	if len(r.Instances) > 0 {
-		fmt.Fprintln(t, "\ninstance\taddress\twould eject\twould avoid\tfull\twould be now")
+		_, _ = fmt.Fprintln(t, "\ninstance\taddress\twould eject\twould avoid\tfull\twould be now")
 	}
 	for _, i := range r.Instances {
 		now := string(i.Now)
 		if i.Why != "" {
 			now += ": " + event.Mask(i.Why)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\n", i.ID, i.Address, i.Ejections, i.Avoided, i.Full, now)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\n", i.ID, i.Address, i.Ejections, i.Avoided, i.Full, now)
 	}
 	_ = t.Flush() // a strings.Builder takes all
 	for n, m := range r.Methods {
@@ -137,7 +137,7 @@ func (r ShadowReport) String() string {
 		if n == 0 {
 			b.WriteString("\nneed an idempotency level, if they may be executed twice:\n")
 		}
-		fmt.Fprintf(&b, "  %s: %d calls would have had another attempt\n", m.Method, m.Unsaved)
+		_, _ = fmt.Fprintf(&b, "  %s: %d calls would have had another attempt\n", m.Method, m.Unsaved)
 	}
 	return b.String()
 }
