@@ -1,6 +1,9 @@
 package status
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Metric is one line of the table of metrics.
 type Metric struct {
@@ -59,14 +62,7 @@ const (
 
 // Metrics returns the table. Those with a series for each instance come last.
 func Metrics() []Metric {
-	return concat(callMetrics(), fleetMetrics(), stateMetrics(), instanceMetrics())
-}
-
-func concat(parts ...[]Metric) (all []Metric) {
-	for _, p := range parts {
-		all = append(all, p...)
-	}
-	return all
+	return slices.Concat(callMetrics(), fleetMetrics(), stateMetrics(), instanceMetrics())
 }
 
 func counter(name, unit, help string, attributes []string, values func(*Status, tell)) Metric {
