@@ -125,6 +125,10 @@ func TestAdvice(t *testing.T) {
 		{"too large", nil, func(t *testing.T, _ *surecalltest.Cluster, client *surecall.Client) error {
 			return second(unary(t.Context(), client, getMethod, grpc.MaxCallSendMsgSize(1)))
 		}, "gRPC's own error"},
+		{"too large on a stream", nil, func(t *testing.T, _ *surecalltest.Cluster, client *surecall.Client) error {
+			_, err := orders.NewOrdersClient(client).Watch(t.Context(), &orders.GetRequest{Id: "1"}, grpc.MaxCallSendMsgSize(1))
+			return err
+		}, "gRPC's own error"},
 		{"not encodable", nil, func(t *testing.T, _ *surecalltest.Cluster, client *surecall.Client) error {
 			return client.Invoke(t.Context(), getMethod, 7, &orders.Order{})
 		}, "gRPC's own error"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/surecall/surecall"
 	"github.com/surecall/surecall/event"
@@ -36,9 +38,14 @@ func TestStreamsThatAreLeftAreCounted(t *testing.T) {
 			}
 			cancel()
 		}
-		synctest.Wait()
-		if m := shown(t, client, watchMethod); m.Calls["CANCELLED"] != 5 || m.Attempts != 5 {
-			t.Errorf("calls %v, %d attempts: want 5 cancelled, of one attempt each", m.Calls, m.Attempts)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := orders.NewOrdersClient(client).Watch(ctx, &orders.GetRequest{Id: "1"}); err != nil {
+			t.Fatal(err)
+		}
+		advance(2 * time.Second)
+		if m := shown(t, client, watchMethod); m.Calls["CANCELLED"] != 5 || m.Calls["DEADLINE_EXCEEDED"] != 1 || m.Attempts != 6 {
+			t.Errorf("calls %v, %d attempts: want 5 cancelled and one too late, of one attempt each", m.Calls, m.Attempts)
 		}
 	})
 }
@@ -69,6 +76,24 @@ func TestRefusedAttemptsAreNotCounted(t *testing.T) {
 		m := shown(t, client, getMethod)
 		if e := surecall.Explain(err); e == nil || len(e.Call.Attempts) != 2 || m.Attempts != 1 || len(m.Retries) > 0 {
 			t.Errorf("%v: %d attempts, retries %v: want one that was sent, and none", e, m.Attempts, m.Retries)
+		}
+	})
+}
+
+// A call that waits for its turn under a rate has waited, also if it gives up.
+func TestWaitsForARate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cluster := surecalltest.NewCluster(t, 1)
+		client := ready(t, cluster, surecall.WithRateLimit(limit.Rate{PerSecond: 1, Burst: 1, Wait: true, MaxWait: 4 * time.Second}))
+		get(t, client)
+		get(t, client)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(500*time.Millisecond, cancel)
+		if _, err := unary(ctx, client, getMethod); status.Code(err) != codes.Canceled {
+			t.Errorf("%v: want that it was cancelled", err)
+		}
+		if m := shown(t, client, getMethod); m.Waits != 2 || math.Abs(m.Waited-1.5) > 1e-6 {
+			t.Errorf("%d waits of %v s: want 2 of 1.5 s together", m.Waits, m.Waited)
 		}
 	})
 }
