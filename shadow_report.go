@@ -110,7 +110,7 @@ func (r ShadowReport) String() string {
 		return "shadow mode was never on"
 	}
 	var b strings.Builder
-	_, _ = fmt.Fprintf(&b, "shadow mode since %s: %d calls\n", r.Since.Format(time.DateTime), r.Calls)
+	fmt.Fprintf(&b, "shadow mode since %s: %d calls\n", r.Since.Format(time.DateTime), r.Calls)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(r.Methods) > 0 {
 		_, _ = fmt.Fprintln(t, "\nmethod\tcalls\tfailed\tof them saved\twould retry\twould deny\twould reject\twould hedge\twould wait\twould expire")
@@ -137,7 +137,7 @@ func (r ShadowReport) String() string {
 		if n == 0 {
 			b.WriteString("\nneed an idempotency level, if they may be executed twice:\n")
 		}
-		_, _ = fmt.Fprintf(&b, "  %s: %d calls would have had another attempt\n", m.Method, m.Unsaved)
+		fmt.Fprintf(&b, "  %s: %d calls would have had another attempt\n", m.Method, m.Unsaved)
 	}
 	return b.String()
 }
