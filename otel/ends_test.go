@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	grpccodes "google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
@@ -116,5 +117,22 @@ func TestWhatIsExportedIsText(t *testing.T) {
 	}
 	if n := to.sum(t, "surecall.client.attempts", "rpc.method", method); n != 3 {
 		t.Errorf("%v attempts of %q: want 3", n, method)
+	}
+}
+
+// A code that gRPC does not know is no success, and has no name of its own.
+func TestUnknownCode(t *testing.T) {
+	to := newTelemetry(sdktrace.AlwaysSample())
+	o, err := surecallotel.NewObserver(to.options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, c := o.Call(t.Context(), "orders", "/"+getName)
+	c.CallEnds(&surecall.CallTrace{Err: grpcstatus.Error(grpccodes.Code(1000), "who knows")})
+	if s := to.ended(t)[0]; attr(s, "rpc.response.status_code") != "UNKNOWN" || s.Status().Code != codes.Error {
+		t.Errorf("%v, %v: want UNKNOWN", s.Attributes(), s.Status())
+	}
+	if n := to.count(t, "surecall.client.call.duration", "rpc.response.status_code", "UNKNOWN"); n != 1 {
+		t.Errorf("%d durations: want 1", n)
 	}
 }

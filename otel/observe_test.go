@@ -48,10 +48,14 @@ func TestObserveAndStop(t *testing.T) {
 		}
 		calls(1)
 		check("refused to observe again", 4, 3)
+		ours := client.Observer()
 		stop()
 		stop()
 		calls(1)
 		check("stopped", 0, 3)
+		if _, c := ours.Call(t.Context(), "orders", "/"+getName); c != nil { // by a call that began with the policy of before
+			t.Error("it observes after stop")
+		}
 		to.observe(t, client)
 		calls(1)
 		check("observed again", 6, 4)

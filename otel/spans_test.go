@@ -147,6 +147,17 @@ func TestSpans(t *testing.T) {
 			},
 		},
 		{
+			name:    "waited for a rate",
+			options: []surecall.Option{surecall.WithRateLimit(limit.Rate{PerSecond: 10, Burst: 1, Wait: true})},
+			do: func(ctx context.Context, client *surecall.Client) error {
+				return errors.Join(get(ctx, client), get(ctx, client))
+			},
+			want: []span{
+				call(codes.Unset, attrs{"surecall.call.waited": "-"}), attempt(codes.Unset, nil),
+				call(codes.Unset, attrs{"surecall.call.waited": "*"}), attempt(codes.Unset, attrs{"surecall.attempt.queued": "-"}),
+			},
+		},
+		{
 			name: "second best",
 			options: []surecall.Option{surecall.ForMethod("/"+getName, surecall.WithFallback(func(context.Context, *orders.GetRequest, error) (*orders.Order, error) {
 				return &orders.Order{Id: "none"}, nil
@@ -309,7 +320,7 @@ func TestPropagation(t *testing.T) {
 				}
 				outer.End()
 				trace := outer.SpanContext().TraceID().String()
-				var attempts []string
+				var attempts, told []string
 				for _, s := range to.ended(t) {
 					if isAttempt(s) {
 						attempts = append(attempts, s.SpanContext().SpanID().String())
@@ -317,9 +328,12 @@ func TestPropagation(t *testing.T) {
 				}
 				for n := range 2 {
 					parts := strings.Split(<-heard, "-")
-					if len(parts) != 4 || parts[1] != trace || parts[3] != test.flags || test.flags == "01" && parts[2] != attempts[n] {
+					if told = append(told, parts[min(2, len(parts)-1)]); len(parts) != 4 || parts[1] != trace || parts[3] != test.flags || test.flags == "01" && parts[2] != attempts[n] {
 						t.Errorf("attempt %d was told %q: want %v of trace %s, flags %s", n+1, parts, attempts, trace, test.flags)
 					}
+				}
+				if same := told[0] == told[1]; same != (test.flags == "00") {
+					t.Errorf("the attempts were told %q: want each its own, or if nothing is sampled both the call's", told)
 				}
 			})
 		})
