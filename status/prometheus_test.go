@@ -114,6 +114,15 @@ func TestTransitionsBeginAtNone(t *testing.T) {
 	}
 }
 
+// What is not known has no series: 0 would be the best that there is.
+func TestUnknownIsNotZero(t *testing.T) {
+	for series := range exposed(t, []status.Status{{Service: "orders", Methods: []status.Method{{Name: "/x.Y/Z"}}}}, false) {
+		if strings.HasPrefix(series, "surecall_client_latency_seconds") || strings.HasPrefix(series, "surecall_client_source_age_seconds") {
+			t.Errorf("%s, of a client whose source has not answered, and that has made no attempt", series)
+		}
+	}
+}
+
 // Prometheus refuses a scrape with two series that have the same labels.
 func TestClientsOfOneServiceAreToldApart(t *testing.T) {
 	of := func(service string, calls uint64) status.Status {
