@@ -42,7 +42,7 @@ lint: ## golangci-lint, gofmt, vet and tidy in each module, and the rules of hou
 	@scripts/lint.sh
 
 .PHONY: bench
-bench: ## benchmarks, with their allocations (BENCH, BENCHTIME)
+bench: ## benchmarks of the root module and of otel, with their allocations (BENCH, BENCHTIME)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 	go test -C otel -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 
