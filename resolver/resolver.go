@@ -157,6 +157,7 @@ func (r *aggregate) step(now time.Time) (next time.Time) {
 			}
 		}
 	}
+	r.config.Monitor.observe(r, false) // first: whoever tell wakes may look at once
 	if r.tell(now) {
 		r.explain()
 	}
@@ -165,7 +166,6 @@ func (r *aggregate) step(now time.Time) (next time.Time) {
 		r.judge(w, now)
 		soon(w.keep(r.keeper, now, refresh))
 	}
-	r.config.Monitor.observe(r, false)
 	return next
 }
 
