@@ -238,7 +238,7 @@
 // [Client.Policies] shows them. Command surecall shows a service in a terminal (watch, list)
 // and finds out why one cannot be reached (doctor).
 //
-// None of it costs a call that succeeds at its first attempt more than one atomic addition,
+// None of it costs a call that succeeds at its first attempt more than two atomic additions,
 // until an observer is installed.
 //
 // # One call

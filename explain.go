@@ -30,7 +30,7 @@ type Explanation struct {
 }
 
 // Explain says how the call came to its end that returned err: what its attempts met, how
-// long it waited, what would have helped. nothing has to be set for it, and a trace asked
+// long it waited, what would have helped. Nothing has to be set for it, and a trace asked
 // for or not makes no difference. It returns nil for an error that did not come out of a
 // call of surecall's, or came out of one in shadow mode: see [WithShadow]. What a client's
 // own code makes of an error is looked through, as errors.As does. Of a call that waited for
